@@ -1,0 +1,1 @@
+//! Build, bind, run, drain: the only file that knows every module.

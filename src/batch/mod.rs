@@ -1,0 +1,113 @@
+//! What one request adds, as plain data: a row for each distinct label set.
+//!
+//! A batch is staged in parallel and without a lock, and holds all that the ledger needs: it has no
+//! reference into the request. Positions (`TextRange`, `Range`) point into the batch's own arenas, so
+//! that a batch is a handful of flat vectors that can be reused, encoded and compared.
+
+mod labels;
+mod tallies;
+mod total;
+
+pub use labels::{Labels, push_label};
+pub use tallies::{Discarded, Processor, Repaired, Tallies};
+pub use total::{Total, Weight};
+
+/// Start and length in one of the batch's arenas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Range {
+    pub start: u32,
+    pub len: u32,
+}
+
+impl Range {
+    pub fn slice<T>(self, arena: &[T]) -> &[T] {
+        &arena[self.start as usize..self.start as usize + self.len as usize]
+    }
+}
+
+/// Which table of a tenant a row belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    SpanMetrics,
+    TargetInfo,
+    HostInfo,
+}
+
+impl Table {
+    pub const ALL: [Self; 3] = [Self::SpanMetrics, Self::TargetInfo, Self::HostInfo];
+}
+
+/// One request, folded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// The settings it was staged under.
+    pub generation: u64,
+    /// Label sets, in the form of [`Labels`].
+    pub text: Vec<u8>,
+    /// In the order in which the label sets were first seen.
+    pub rows: Vec<Row>,
+    pub buckets: Vec<BucketCount>,
+    pub exemplars: Vec<Exemplar>,
+    pub tallies: Tallies,
+}
+
+/// What a request adds to one label set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    pub table: Table,
+    /// Into `Batch::text`.
+    pub labels: Range,
+    /// Spans, unweighted.
+    pub spans: u64,
+    /// Spans, weighted: equal to `spans` while all weights are 1.
+    pub calls: Total,
+    /// Bytes of the spans as encoded in the request, unweighted.
+    pub size: u64,
+    /// Nanoseconds, weighted.
+    pub latency: Total,
+    /// Into `Batch::buckets`: rising by index, without empty ones.
+    pub buckets: Range,
+    /// Into `Batch::exemplars`: at most one a bucket, rising by bucket.
+    pub exemplars: Range,
+}
+
+/// Observations in one bucket of the row's layout, not cumulative; the last index is `+Inf`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BucketCount {
+    pub bucket: u32,
+    pub count: Total,
+}
+
+/// A span that stands for a bucket: the failed one before the slowest before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exemplar {
+    pub bucket: u32,
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+    pub latency_nano: u64,
+    pub end_unix_nano: u64,
+    pub error: bool,
+}
+
+impl Exemplar {
+    /// Whether `self` shall be shown instead of `other`, which came first.
+    pub fn beats(&self, other: &Self) -> bool {
+        (self.error, self.latency_nano) > (other.error, other.latency_nano)
+    }
+}
+
+impl Batch {
+    pub fn labels(&self, row: &Row) -> Labels<'_> {
+        Labels::new(row.labels.slice(&self.text))
+    }
+
+    /// Empties the batch and keeps its room.
+    pub fn clear(&mut self) {
+        self.generation = 0;
+        self.text.clear();
+        self.rows.clear();
+        self.buckets.clear();
+        self.exemplars.clear();
+        self.tallies = Tallies::default();
+    }
+}

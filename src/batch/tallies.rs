@@ -1,0 +1,118 @@
+//! What happened to the spans of a batch, counted in plain integers and published by others.
+//!
+//! One equation a processor: received = counted + discarded (by reason) + rejected.
+
+/// Label value `processor` of the own metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processor {
+    SpanMetrics,
+    HostInfo,
+}
+
+/// Why a span that was taken makes no metric: label value `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discarded {
+    OutsideTimeWindow,
+    Filtered,
+}
+
+/// What of a span was put right: label value `what`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repaired {
+    Utf8,
+    Ids,
+    Duration,
+    Multiplier,
+    LabelLength,
+}
+
+impl Processor {
+    pub const ALL: [Self; 2] = [Self::SpanMetrics, Self::HostInfo];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpanMetrics => "span-metrics",
+            Self::HostInfo => "host-info",
+        }
+    }
+}
+
+impl Discarded {
+    pub const ALL: [Self; 2] = [Self::OutsideTimeWindow, Self::Filtered];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OutsideTimeWindow => "outside_time_window",
+            Self::Filtered => "filtered",
+        }
+    }
+}
+
+impl Repaired {
+    pub const ALL: [Self; 5] =
+        [Self::Utf8, Self::Ids, Self::Duration, Self::Multiplier, Self::LabelLength];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf8",
+            Self::Ids => "ids",
+            Self::Duration => "duration",
+            Self::Multiplier => "multiplier",
+            Self::LabelLength => "label_length",
+        }
+    }
+}
+
+/// Spans, unweighted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tallies {
+    pub received: u64,
+    counted: [u64; Processor::ALL.len()],
+    discarded: [[u64; Discarded::ALL.len()]; Processor::ALL.len()],
+    repaired: [u64; Repaired::ALL.len()],
+}
+
+impl Tallies {
+    pub fn count(&mut self, processor: Processor, n: u64) {
+        self.counted[processor as usize] += n;
+    }
+
+    pub fn discard(&mut self, processor: Processor, reason: Discarded, n: u64) {
+        self.discarded[processor as usize][reason as usize] += n;
+    }
+
+    pub fn repair(&mut self, what: Repaired, n: u64) {
+        self.repaired[what as usize] += n;
+    }
+
+    pub fn counted(&self, processor: Processor) -> u64 {
+        self.counted[processor as usize]
+    }
+
+    pub fn discarded(&self, processor: Processor, reason: Discarded) -> u64 {
+        self.discarded[processor as usize][reason as usize]
+    }
+
+    pub fn repaired(&self, what: Repaired) -> u64 {
+        self.repaired[what as usize]
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        add_all(&mut self.counted, &other.counted);
+        for (mine, theirs) in self.discarded.iter_mut().zip(&other.discarded) {
+            add_all(mine, theirs);
+        }
+        add_all(&mut self.repaired, &other.repaired);
+    }
+
+    /// Whether every span of a processor that runs is accounted for.
+    pub fn balances(&self, processor: Processor) -> bool {
+        let discarded: u64 = self.discarded[processor as usize].iter().sum();
+        self.received == self.counted(processor) + discarded
+    }
+}
+
+fn add_all(mine: &mut [u64], theirs: &[u64]) {
+    mine.iter_mut().zip(theirs).for_each(|(m, t)| *m += t);
+}

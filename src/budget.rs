@@ -1,0 +1,1 @@
+//! The process-wide memory budget: arrives with the limits.

@@ -1,0 +1,5 @@
+//! Ticks, label blocks and samples.
+
+mod settings;
+
+pub use settings::{Settings, StaleMarkers};

@@ -1,0 +1,1 @@
+//! Configuration: as users write it, and as the program needs it.

@@ -1,0 +1,3 @@
+//! The program: arguments, configuration, exit codes.
+
+fn main() {}

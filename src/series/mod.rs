@@ -1,0 +1,1 @@
+//! Tables of label sets and their totals.
