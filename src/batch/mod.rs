@@ -20,8 +20,18 @@ pub struct Range {
 }
 
 impl Range {
+    /// From `start` up to `end`; arenas hold less than 4 GiB.
+    pub fn of(start: usize, end: usize) -> Self {
+        let u32_of = |n| u32::try_from(n).expect("an arena of a batch holds less than 4 GiB");
+        Self { start: u32_of(start), len: u32_of(end - start) }
+    }
+
+    pub fn indexes(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+
     pub fn slice<T>(self, arena: &[T]) -> &[T] {
-        &arena[self.start as usize..self.start as usize + self.len as usize]
+        &arena[self.indexes()]
     }
 }
 
@@ -90,9 +100,9 @@ pub struct Exemplar {
 }
 
 impl Exemplar {
-    /// Whether `self` shall be shown instead of `other`, which came first.
-    pub fn beats(&self, other: &Self) -> bool {
-        (self.error, self.latency_nano) > (other.error, other.latency_nano)
+    /// The failed one first, then the slowest, then the first that came.
+    pub fn rank(&self) -> (bool, u64) {
+        (self.error, self.latency_nano)
     }
 }
 

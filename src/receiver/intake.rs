@@ -7,8 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::ledger::Tenants;
-use crate::otlp::DecodeError;
-use crate::stage::{Plan, Stager};
+use crate::stage::{Plan, StageError, Stager};
 use crate::tenant::TenantId;
 
 /// Shared by all receivers.
@@ -31,7 +30,9 @@ pub struct Taken {
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     #[error("malformed trace request: {0}")]
-    Undecodable(#[from] DecodeError),
+    Undecodable(StageError),
+    #[error("{0}")]
+    TooLarge(StageError),
 }
 
 thread_local! {
@@ -50,9 +51,19 @@ impl Intake {
     pub fn take(&self, tenant: &TenantId, body: &[u8]) -> Result<Taken, TakeError> {
         STAGER.with_borrow_mut(|stager| {
             let now = self.clock.now();
-            let batch = stager.stage(&self.plan.load(), body, now)?;
+            let batch = stager.stage(&self.plan.load(), body, now).map_err(TakeError::from)?;
             self.tenants.get_or_create(tenant).apply(batch, now);
-            Ok(Taken { spans: batch.tallies.received, outside_window: stager.outside_window() })
+            let spans = batch.tallies.received;
+            Ok(Taken { spans, outside_window: stager.outside_window() })
         })
+    }
+}
+
+impl From<StageError> for TakeError {
+    fn from(e: StageError) -> Self {
+        match e {
+            StageError::Malformed(_) => Self::Undecodable(e),
+            StageError::TooManySpans | StageError::TooMuchText => Self::TooLarge(e),
+        }
     }
 }

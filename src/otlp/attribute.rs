@@ -1,0 +1,232 @@
+//! Attributes: a key, and a value that is decoded only when somebody asks for it.
+
+use std::borrow::Cow;
+
+use super::wire::{DecodeError, FIXED64, LEN, Reader, VARINT, key};
+
+const KEY: u32 = key(1, LEN);
+const VALUE: u32 = key(2, LEN);
+const IN_KEY_VALUE: &[u32] = &[KEY, VALUE, key(3, VARINT)];
+
+const STRING: u32 = key(1, LEN);
+const BOOL: u32 = key(2, VARINT);
+const INT: u32 = key(3, VARINT);
+const DOUBLE: u32 = key(4, FIXED64);
+const ARRAY: u32 = key(5, LEN);
+const KVLIST: u32 = key(6, LEN);
+const BYTES: u32 = key(7, LEN);
+/// A reference into the dictionary of another signal: no value here.
+const STRING_REF: u32 = key(8, VARINT);
+const IN_ANY_VALUE: &[u32] = &[STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES, STRING_REF];
+
+/// Of `ArrayValue` and `KeyValueList`.
+const ELEMENT: u32 = key(1, LEN);
+
+/// Arrays and lists inside arrays and lists that are read; deeper ones render as `<nested>`.
+pub const MAX_VALUE_DEPTH: usize = 8;
+
+/// An attribute whose value has not been looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyValue<'a> {
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+}
+
+/// The encoding of an `AnyValue`, whole or in pieces.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    last: &'a [u8],
+    /// The whole `KeyValue` where its value is written more than once, which means: joined.
+    pieces: Option<&'a [u8]>,
+}
+
+/// A decoded value; text is unchecked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnyValue<'a> {
+    Empty,
+    String(Cow<'a, [u8]>),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// The encoded `ArrayValue`.
+    Array(Cow<'a, [u8]>),
+    /// The encoded `KeyValueList`.
+    Kvlist(Cow<'a, [u8]>),
+    Bytes(Cow<'a, [u8]>),
+}
+
+impl<'a> KeyValue<'a> {
+    #[inline]
+    pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes, "attribute");
+        let mut name: &[u8] = &[];
+        let mut value: Option<Value<'a>> = None;
+        while let Some(key) = reader.next_key()? {
+            match key {
+                KEY => name = reader.bytes()?,
+                VALUE => {
+                    let pieces = value.is_some().then_some(bytes);
+                    value = Some(Value { last: reader.bytes()?, pieces });
+                }
+                _ => reader.skip(key, IN_KEY_VALUE)?,
+            }
+        }
+        let value = value.unwrap_or(Value { last: &[], pieces: None });
+        Ok(Self { key: name, value })
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The encoding as one slice: joined encodings are how protobuf merges messages.
+    pub fn encoded(&self) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let Some(key_value) = self.pieces else { return Ok(Cow::Borrowed(self.last)) };
+        let mut joined = Vec::with_capacity(key_value.len());
+        let mut reader = Reader::new(key_value, "attribute");
+        while let Some(key) = reader.next_key()? {
+            match key {
+                VALUE => joined.extend_from_slice(reader.bytes()?),
+                _ => reader.skip(key, IN_KEY_VALUE)?,
+            }
+        }
+        Ok(Cow::Owned(joined))
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Decodes the value, which borrows from the request unless it was written in pieces.
+    pub fn read(&self) -> Result<AnyValue<'a>, DecodeError> {
+        match self.encoded()? {
+            Cow::Borrowed(bytes) => AnyValue::read(bytes),
+            Cow::Owned(bytes) => AnyValue::read(&bytes).map(AnyValue::into_owned),
+        }
+    }
+}
+
+impl<'a> AnyValue<'a> {
+    /// Of several values that are written the last one wins; arrays and lists that follow their
+    /// like are joined.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes, "attribute value");
+        let mut value = Self::Empty;
+        while let Some(key) = reader.next_key()? {
+            value = match key {
+                STRING => Self::String(reader.bytes()?.into()),
+                BOOL => Self::Bool(reader.varint()? != 0),
+                INT => Self::Int(reader.varint()?.cast_signed()),
+                DOUBLE => Self::Double(f64::from_bits(reader.fixed64()?)),
+                ARRAY => Self::Array(match value {
+                    Self::Array(before) => joined(before, reader.bytes()?),
+                    _ => reader.bytes()?.into(),
+                }),
+                KVLIST => Self::Kvlist(match value {
+                    Self::Kvlist(before) => joined(before, reader.bytes()?),
+                    _ => reader.bytes()?.into(),
+                }),
+                BYTES => Self::Bytes(reader.bytes()?.into()),
+                STRING_REF => {
+                    reader.varint()?;
+                    Self::Empty
+                }
+                _ => {
+                    reader.skip(key, IN_ANY_VALUE)?;
+                    value
+                }
+            };
+        }
+        Ok(value)
+    }
+
+    fn into_owned<'b>(self) -> AnyValue<'b> {
+        let owned = |bytes: Cow<'a, [u8]>| Cow::Owned(bytes.into_owned());
+        match self {
+            Self::Empty => AnyValue::Empty,
+            Self::String(text) => AnyValue::String(owned(text)),
+            Self::Bool(b) => AnyValue::Bool(b),
+            Self::Int(n) => AnyValue::Int(n),
+            Self::Double(n) => AnyValue::Double(n),
+            Self::Array(encoded) => AnyValue::Array(owned(encoded)),
+            Self::Kvlist(encoded) => AnyValue::Kvlist(owned(encoded)),
+            Self::Bytes(bytes) => AnyValue::Bytes(owned(bytes)),
+        }
+    }
+
+    /// Appends the text of the value as Tempo writes it (reference/tempo.md 1.7); stops once `out`
+    /// holds more than `max` bytes. Strings are appended as they are.
+    pub fn render(&self, max: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        self.render_at(0, max, out)
+    }
+
+    fn render_at(&self, depth: usize, max: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        match self {
+            Self::Empty | Self::Bytes(_) => {}
+            Self::String(text) => out.extend_from_slice(text),
+            Self::Bool(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
+            Self::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            Self::Double(n) => out.extend_from_slice(decimal(*n).as_bytes()),
+            Self::Array(_) | Self::Kvlist(_) if depth >= MAX_VALUE_DEPTH => {
+                out.extend_from_slice(b"<nested>");
+            }
+            Self::Array(encoded) => {
+                out.push(b'[');
+                each_element(encoded, "array value", |element| {
+                    if out.len() > max {
+                        return Ok(false);
+                    }
+                    AnyValue::read(element)?.render_at(depth.saturating_add(1), max, out)?;
+                    Ok(true)
+                })?;
+                out.push(b']');
+            }
+            Self::Kvlist(encoded) => {
+                out.push(b'{');
+                each_element(encoded, "key-value list", |element| {
+                    if out.len() > max {
+                        return Ok(false);
+                    }
+                    let kv = KeyValue::read(element)?;
+                    out.extend_from_slice(kv.key);
+                    out.push(b':');
+                    let value = kv.value.encoded()?;
+                    AnyValue::read(&value)?.render_at(depth.saturating_add(1), max, out)?;
+                    Ok(true)
+                })?;
+                out.push(b'}');
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The shortest decimal that reads back the same, never with an exponent.
+fn decimal(n: f64) -> String {
+    if n.is_infinite() {
+        return if n > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    n.to_string()
+}
+
+/// Calls `f` with each element until it answers false.
+fn each_element<'a>(
+    bytes: &'a [u8],
+    what: &'static str,
+    mut f: impl FnMut(&'a [u8]) -> Result<bool, DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(bytes, what);
+    while let Some(key) = reader.next_key()? {
+        match key {
+            ELEMENT => {
+                if !f(reader.bytes()?)? {
+                    return Ok(());
+                }
+            }
+            _ => reader.skip(key, &[ELEMENT])?,
+        }
+    }
+    Ok(())
+}
+
+fn joined<'a>(before: Cow<'a, [u8]>, more: &[u8]) -> Cow<'a, [u8]> {
+    let mut bytes = before.into_owned();
+    bytes.extend_from_slice(more);
+    Cow::Owned(bytes)
+}

@@ -1,0 +1,237 @@
+//! The settings, worked out once: which attribute keys to look for, which labels in which order.
+
+use std::time::Duration;
+
+use super::names::dimension_label;
+use super::policies::Policies;
+use super::settings::{Multiplier, Settings, SettingsError};
+
+/// What a stager follows. Replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) generation: u64,
+    pub(super) settings: Settings,
+    /// Largest latency in nanoseconds that still falls into each bucket, `+Inf` left out.
+    pub(super) bounds_nano: Vec<u64>,
+    /// Sorted by name, unique: of several sources for one name only the last one counts, and it
+    /// deletes the label where it is absent (reference/tempo.md 2.5).
+    pub(super) labels: Vec<LabelSource>,
+    pub(super) keys: Keys,
+    /// Indexes into `keys` that spans are asked for because of a label.
+    pub(super) label_keys: Vec<usize>,
+    pub(super) policies: Policies,
+    pub(super) weight_key: Option<usize>,
+}
+
+/// Where a label's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LabelSource {
+    pub(super) name: String,
+    pub(super) source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    Service,
+    SpanName,
+    SpanKind,
+    StatusCode,
+    StatusMessage,
+    /// Index into the keys; resource first, then span.
+    Attribute(usize),
+    Mapping {
+        keys: Vec<usize>,
+        join: String,
+        coalesce: bool,
+    },
+    Job,
+    Instance,
+}
+
+/// The attribute keys that anybody asks for.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    keys: Vec<Vec<u8>>,
+    /// Bit n is set when a key of n bytes is asked for; bit 63 stands for 63 and more.
+    lengths: u64,
+}
+
+impl Plan {
+    /// The settings have passed the configuration's own checks; what is left is what only compiling
+    /// them shows. All faults are reported.
+    pub fn new(settings: &Settings, generation: u64) -> Result<Self, Vec<SettingsError>> {
+        let mut keys = Keys::default();
+        let policies = Policies::new(&settings.span_metrics.filter_policies, &mut keys)?;
+        let weight_key = match &settings.span_metrics.multiplier {
+            Multiplier { key, .. } if key.is_empty() => None,
+            Multiplier { key, .. } => Some(keys.index_of(key)),
+        };
+        let labels = label_sources(settings, &mut keys);
+        let mut label_keys: Vec<usize> = labels.iter().flat_map(|l| l.source.keys()).collect();
+        label_keys.sort_unstable();
+        label_keys.dedup();
+        Ok(Self {
+            generation,
+            bounds_nano: settings.span_metrics.histogram_buckets.iter().map(bound_nano).collect(),
+            settings: settings.clone(),
+            labels,
+            keys,
+            label_keys,
+            policies,
+            weight_key,
+        })
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Index of the bucket that a latency falls into; the last one is `+Inf`.
+    #[inline]
+    pub(super) fn bucket(&self, latency_nano: u64) -> usize {
+        self.bounds_nano.iter().map(|&bound| usize::from(bound < latency_nano)).sum()
+    }
+
+    pub(super) fn n_buckets(&self) -> usize {
+        self.bounds_nano.len() + 1
+    }
+
+    /// First and last end time, in nanoseconds, of a span that counts.
+    pub(super) fn window(&self, now: Duration) -> (u64, u64) {
+        let nano = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        match &self.settings.window {
+            None => (0, u64::MAX),
+            Some(w) => (nano(now.saturating_sub(w.past)), nano(now.saturating_add(w.future))),
+        }
+    }
+}
+
+impl Source {
+    fn keys(&self) -> Vec<usize> {
+        match self {
+            Self::Attribute(key) => vec![*key],
+            Self::Mapping { keys, .. } => keys.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Keys {
+    /// The index of a key, added if it is new.
+    pub(super) fn index_of(&mut self, key: &str) -> usize {
+        let known = self.keys.iter().position(|k| k == key.as_bytes());
+        known.unwrap_or_else(|| {
+            self.lengths |= 1 << key.len().min(63);
+            self.keys.push(key.as_bytes().to_vec());
+            self.keys.len() - 1
+        })
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        if self.lengths >> key.len().min(63) & 1 == 0 {
+            return None;
+        }
+        self.keys.iter().position(|k| k == key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// In Tempo's order of building, so that a later source of the same name wins.
+fn label_sources(settings: &Settings, keys: &mut Keys) -> Vec<LabelSource> {
+    let span_metrics = &settings.span_metrics;
+    let on = &span_metrics.intrinsic_dimensions;
+    let mut labels: Vec<LabelSource> = Vec::new();
+    let mut add = |name: String, source| {
+        let name = cut_name(name, settings.max_label_name_length);
+        labels.retain(|l| l.name != name);
+        labels.push(LabelSource { name, source });
+    };
+    for (on, name, source) in [
+        (on.service, "service", Source::Service),
+        (on.span_name, "span_name", Source::SpanName),
+        (on.span_kind, "span_kind", Source::SpanKind),
+        (on.status_code, "status_code", Source::StatusCode),
+        (on.status_message, "status_message", Source::StatusMessage),
+    ] {
+        if on {
+            add(name.to_owned(), source);
+        }
+    }
+    for key in &span_metrics.dimensions {
+        add(dimension_label(key), Source::Attribute(keys.index_of(key)));
+    }
+    for mapping in &span_metrics.dimension_mappings {
+        let source = Source::Mapping {
+            keys: mapping.source_labels.iter().map(|key| keys.index_of(key)).collect(),
+            join: mapping.join.clone(),
+            coalesce: mapping.coalesce,
+        };
+        add(dimension_label(&mapping.name), source);
+    }
+    if span_metrics.enable_target_info {
+        add("job".to_owned(), Source::Job);
+        if span_metrics.enable_instance_label {
+            add("instance".to_owned(), Source::Instance);
+        }
+    }
+    labels.sort_by(|a, b| a.name.cmp(&b.name));
+    labels
+}
+
+/// Names are ASCII by now. 0 = as long as a label set can hold.
+pub(super) fn cut_name(mut name: String, max: usize) -> String {
+    name.truncate(max_bytes(max));
+    name
+}
+
+/// The label limit in force: what the settings say, within what a label set can hold.
+pub(super) fn max_bytes(max: usize) -> usize {
+    let holds = usize::from(u16::MAX);
+    if max == 0 { holds } else { max.min(holds) }
+}
+
+/// The largest whole number of nanoseconds whose float64 value in seconds is at most `seconds`, so
+/// that comparing integers gives the same bucket as comparing floats.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a float cast saturates, and the steps below mend the rounding"
+)]
+fn bound_nano(seconds: &f64) -> u64 {
+    let within = |nano: u64| nano as f64 / 1e9 <= *seconds;
+    let mut nano = (seconds * 1e9) as u64;
+    while nano > 0 && !within(nano) {
+        nano -= 1;
+    }
+    while nano < u64::MAX && within(nano + 1) {
+        nano += 1;
+    }
+    nano
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integer_bounds_give_the_buckets_of_float_bounds() {
+        #[expect(clippy::cast_precision_loss, reason = "the comparison under test")]
+        let seconds = |nano: u64| nano as f64 / 1e9;
+        for bound in [0.002, 0.1, 0.3, 1.0, 1.024, 16.384, 3600.0, 0.000_000_001] {
+            let nano = bound_nano(&bound);
+            assert!(seconds(nano) <= bound, "{bound}");
+            assert!(seconds(nano + 1) > bound, "{bound}");
+        }
+        assert_eq!(bound_nano(&0.002), 2_000_000);
+        assert_eq!(bound_nano(&-1.0), 0);
+    }
+}

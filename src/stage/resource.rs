@@ -1,0 +1,161 @@
+//! Resources of one request: each distinct one is resolved once, however often it is repeated.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use super::plan::{Keys, Plan};
+use crate::batch::Range;
+use crate::otlp::{AnyValue, DecodeError, KeyValue, Resource};
+
+/// The distinct resources seen so far, in arenas that are reused from request to request.
+#[derive(Debug, Default)]
+pub(super) struct Resources {
+    hasher: RandomState,
+    table: HashTable<u32>,
+    contexts: Vec<Context>,
+    /// Identities, texts and encoded values.
+    arena: Vec<u8>,
+    /// For each context as many as there are keys: the encoded value, where the resource has it.
+    values: Vec<Option<Range>>,
+}
+
+/// What a resource gives to all its spans.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    identity: Range,
+    hash: u64,
+    service: Range,
+    job: Range,
+    instance: Range,
+    /// Its info rows are in the batch already.
+    pub(super) target_info_done: bool,
+    pub(super) host_info_done: bool,
+}
+
+impl Resources {
+    pub(super) fn clear(&mut self) {
+        super::fold::reset_table(&mut self.table);
+        self.contexts.clear();
+        self.arena.clear();
+        self.values.clear();
+    }
+
+    /// The index of a resource, which names it within the request.
+    pub(super) fn resolve(
+        &mut self,
+        resource: &Resource<'_>,
+        plan: &Plan,
+    ) -> Result<usize, DecodeError> {
+        let start = self.arena.len();
+        resource.parts().for_each(|part| self.arena.extend_from_slice(part));
+        let Self { hasher, table, contexts, arena, .. } = self;
+        let hash = hasher.hash_one(&arena[start..]);
+        let same = |&i: &u32| contexts[i as usize].identity.slice(arena) == &arena[start..];
+        if let Some(&index) = table.find(hash, same) {
+            arena.truncate(start);
+            return Ok(index as usize);
+        }
+        let index = self.contexts.len();
+        let context = self.read(resource, Range::of(start, self.arena.len()), hash, &plan.keys)?;
+        self.contexts.push(context);
+        let contexts = &self.contexts;
+        self.table.insert_unique(hash, index_u32(index), |&i| contexts[i as usize].hash);
+        Ok(index)
+    }
+
+    fn read(
+        &mut self,
+        resource: &Resource<'_>,
+        identity: Range,
+        hash: u64,
+        keys: &Keys,
+    ) -> Result<Context, DecodeError> {
+        let first_value = self.values.len();
+        self.values.resize(first_value + keys.len(), None);
+        let mut service = None;
+        let mut namespace = None;
+        let mut instance = None;
+        let Self { values, arena, .. } = self;
+        let mut problem = Ok(());
+        resource.each_attribute(|KeyValue { key, value }| {
+            let wanted = keys.find(key).map(|i| &mut values[first_value + i]);
+            let known = match key {
+                b"service.name" => Some(&mut service),
+                b"service.namespace" => Some(&mut namespace),
+                b"service.instance.id" => Some(&mut instance),
+                _ => None,
+            };
+            for slot in [wanted, known].into_iter().flatten().filter(|slot| slot.is_none()) {
+                match value.encoded() {
+                    Ok(encoded) => *slot = Some(append(arena, &encoded)),
+                    Err(e) => problem = Err(e),
+                }
+            }
+        })?;
+        problem?;
+        let service = self.rendered(service)?;
+        let namespace = self.rendered(namespace)?;
+        let instance = self.rendered(instance)?;
+        let job = self.job(namespace, service);
+        Ok(Context {
+            identity,
+            hash,
+            service,
+            job,
+            instance,
+            target_info_done: false,
+            host_info_done: false,
+        })
+    }
+
+    /// `NAMESPACE/NAME`, or the name alone; none without a name.
+    fn job(&mut self, namespace: Range, service: Range) -> Range {
+        if service.len == 0 || namespace.len == 0 {
+            return service;
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_within(namespace.indexes());
+        self.arena.push(b'/');
+        self.arena.extend_from_within(service.indexes());
+        Range::of(start, self.arena.len())
+    }
+
+    fn rendered(&mut self, encoded: Option<Range>) -> Result<Range, DecodeError> {
+        let Some(encoded) = encoded else { return Ok(Range::default()) };
+        let mut text = Vec::new();
+        AnyValue::read(encoded.slice(&self.arena))?.render(usize::from(u16::MAX), &mut text)?;
+        Ok(append(&mut self.arena, &text))
+    }
+
+    pub(super) fn context(&mut self, index: usize) -> &mut Context {
+        &mut self.contexts[index]
+    }
+
+    pub(super) fn service(&self, index: usize) -> &[u8] {
+        self.contexts[index].service.slice(&self.arena)
+    }
+
+    pub(super) fn job_of(&self, index: usize) -> &[u8] {
+        self.contexts[index].job.slice(&self.arena)
+    }
+
+    pub(super) fn instance(&self, index: usize) -> &[u8] {
+        self.contexts[index].instance.slice(&self.arena)
+    }
+
+    /// The encoded value of a wanted key, where the resource has it.
+    #[inline]
+    pub(super) fn value(&self, index: usize, key: usize, keys: &Keys) -> Option<&[u8]> {
+        self.values[index * keys.len() + key].map(|range| range.slice(&self.arena))
+    }
+}
+
+fn append(arena: &mut Vec<u8>, bytes: &[u8]) -> Range {
+    let start = arena.len();
+    arena.extend_from_slice(bytes);
+    Range::of(start, arena.len())
+}
+
+fn index_u32(index: usize) -> u32 {
+    u32::try_from(index).expect("a request has fewer than 2^32 bytes, so fewer resources")
+}

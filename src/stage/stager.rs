@@ -1,0 +1,362 @@
+//! The walk over one request: each span is filtered, measured, and added to its row.
+
+use std::time::Duration;
+
+use super::fold::{Fold, Found, Observation};
+use super::labels::{Pieces, push_host_info, push_target_info};
+use super::multiplier;
+use super::names::STATUS_ERROR;
+use super::plan::Plan;
+use super::policies::Attributes;
+use super::resource::Resources;
+use crate::batch::{Batch, Discarded, Processor, Repaired, Table, Tallies, Weight};
+use crate::otlp::{
+    AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
+};
+
+/// At the usual 600 bytes a span, what the default limit of an inflated body holds.
+const SPANS_MAX: u64 = 100_000;
+/// Label sets of one request: what keeps a small request from making a large batch.
+const TEXT_MAX: usize = 64 << 20;
+/// A latency above this is a broken clock: 100 years.
+const LATENCY_MAX_NANO: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
+
+/// Why a request was not staged; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    #[error("more than {SPANS_MAX} spans in one request, send smaller batches")]
+    TooManySpans,
+    #[error("label sets of more than {TEXT_MAX} bytes in one request, send smaller batches")]
+    TooMuchText,
+}
+
+/// Turns requests into batches, one after the other, in memory that it keeps.
+#[derive(Debug, Default)]
+pub struct Stager {
+    resources: Resources,
+    fold: Fold,
+    raw_key: Vec<u8>,
+    batch: Batch,
+    outside_window: u64,
+}
+
+impl Stager {
+    /// Stages one `ExportTraceServiceRequest`; `now` is the time since the Unix epoch.
+    pub fn stage(&mut self, plan: &Plan, body: &[u8], now: Duration) -> Result<&Batch, StageError> {
+        self.resources.clear();
+        self.fold.clear(plan.n_buckets());
+        self.batch.clear();
+        self.batch.generation = plan.generation;
+        self.outside_window = 0;
+        let mut walk = Walk {
+            plan,
+            window: plan.window(now),
+            values: vec![None; plan.keys.len()],
+            tallies: Tallies::default(),
+            stager: self,
+        };
+        each_resource_spans(body, |bytes| walk.resource_spans(bytes))?;
+        let tallies = walk.tallies;
+        self.batch.tallies = tallies;
+        self.fold.finish(&mut self.batch);
+        Ok(&self.batch)
+    }
+
+    /// Spans of the last batch that ended outside the time window.
+    pub fn outside_window(&self) -> u64 {
+        self.outside_window
+    }
+}
+
+/// One request on its way through.
+struct Walk<'s, 'a> {
+    plan: &'s Plan,
+    window: (u64, u64),
+    /// The current span's values of the wanted keys.
+    values: Vec<Option<Value<'a>>>,
+    tallies: Tallies,
+    stager: &'s mut Stager,
+}
+
+/// Where a span stands.
+#[derive(Clone, Copy)]
+struct Place<'r, 'a> {
+    index: usize,
+    resource: &'r Resource<'a>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn resource_spans(&mut self, bytes: &'a [u8]) -> Result<(), StageError> {
+        let resource = Resource::of(bytes)?;
+        let index = self.stager.resources.resolve(&resource, self.plan)?;
+        let place = Place { index, resource: &resource };
+        if self.plan.settings.processors.host_info {
+            self.host_info(place)?;
+        }
+        each_span(bytes, |span| self.span(place, span))
+    }
+
+    fn span(&mut self, place: Place<'_, 'a>, bytes: &'a [u8]) -> Result<(), StageError> {
+        let span = self.read(bytes)?;
+        self.tallies.received += 1;
+        if self.tallies.received > SPANS_MAX {
+            return Err(StageError::TooManySpans);
+        }
+        let on = self.plan.settings.processors;
+        let outside = !(self.window.0..=self.window.1).contains(&span.end_unix_nano);
+        self.stager.outside_window += u64::from(outside);
+        for (processor, on) in
+            [(Processor::SpanMetrics, on.span_metrics()), (Processor::HostInfo, on.host_info)]
+        {
+            match (on, outside) {
+                (false, _) => {}
+                (true, true) => self.tallies.discard(processor, Discarded::OutsideTimeWindow, 1),
+                (true, false) => self.tallies.count(processor, 1),
+            }
+        }
+        if outside || !on.span_metrics() {
+            return Ok(());
+        }
+        if !self.plan.policies.is_empty() && !self.kept(place, &span)? {
+            self.tallies.refile(Processor::SpanMetrics, Discarded::Filtered);
+            return Ok(());
+        }
+        let found = self.find(place, &span)?;
+        self.observe(place, &span, found, bytes.len() as u64)
+    }
+
+    /// Reads the span and, where anything asks for attributes, the values of the wanted keys.
+    #[inline]
+    fn read(&mut self, bytes: &'a [u8]) -> Result<Span<'a>, DecodeError> {
+        let keys = &self.plan.keys;
+        if keys.len() == 0 {
+            return Span::read(bytes, |_| Ok(()));
+        }
+        self.values.fill(None);
+        let values = &mut self.values;
+        Span::read(bytes, |attribute| {
+            let attribute = KeyValue::read(attribute)?;
+            if let Some(key) = keys.find(attribute.key) {
+                values[key].get_or_insert(attribute.value);
+            }
+            Ok(())
+        })
+    }
+
+    fn kept(&self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<bool, DecodeError> {
+        let pieces = self.pieces(place, span);
+        self.plan.policies.keep(span, &pieces)
+    }
+
+    fn pieces<'w>(&'w self, place: Place<'_, 'a>, span: &'w Span<'a>) -> Pieces<'w, 'a> {
+        Pieces {
+            plan: self.plan,
+            resources: &self.stager.resources,
+            resource: place.index,
+            span,
+            values: &self.values,
+        }
+    }
+
+    /// The row of a span, by its raw pieces or, for the first of its kind, by its label set.
+    #[inline]
+    fn find(&mut self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<Found, StageError> {
+        self.write_raw_key(place, span)?;
+        let hash = self.stager.fold.hash(&self.stager.raw_key);
+        match self.stager.fold.find_raw(hash, &self.stager.raw_key) {
+            Some(found) => Ok(found),
+            None => self.first_of_its_kind(place, span, hash),
+        }
+    }
+
+    fn first_of_its_kind(
+        &mut self,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        hash: u64,
+    ) -> Result<Found, StageError> {
+        let mut text = std::mem::take(&mut self.stager.fold.text);
+        let start = text.len();
+        let repairs = self.pieces(place, span).push_labels(&mut text);
+        let too_much = text.len() > TEXT_MAX;
+        self.stager.fold.text = text;
+        let repairs = repairs?;
+        if too_much {
+            return Err(StageError::TooMuchText);
+        }
+        let row = self.stager.fold.row(Table::SpanMetrics, start);
+        let found = Found { row, repairs };
+        self.stager.fold.insert_raw(hash, &self.stager.raw_key, found);
+        Ok(found)
+    }
+
+    /// All that the label set depends on, unambiguously joined.
+    #[inline]
+    fn write_raw_key(&mut self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<(), DecodeError> {
+        let Stager { raw_key, resources, .. } = &mut *self.stager;
+        raw_key.clear();
+        raw_key.extend_from_slice(&place.index.to_le_bytes());
+        raw_key.extend_from_slice(&span.kind.to_le_bytes());
+        raw_key.extend_from_slice(&span.status_code.to_le_bytes());
+        let intrinsic = &self.plan.settings.span_metrics.intrinsic_dimensions;
+        if intrinsic.span_name {
+            push_piece(raw_key, span.name);
+        }
+        if intrinsic.status_message {
+            push_piece(raw_key, span.status_message);
+        }
+        for &key in &self.plan.label_keys {
+            if resources.value(place.index, key, &self.plan.keys).is_none() {
+                match &self.values[key] {
+                    None => raw_key.push(0),
+                    Some(value) => {
+                        raw_key.push(1);
+                        push_piece(raw_key, &value.encoded()?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn observe(
+        &mut self,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        found: Found,
+        size: u64,
+    ) -> Result<(), StageError> {
+        let latency_nano = self.latency(span);
+        let ids = well_formed_ids(span);
+        let weight = self.weight(place, span)?;
+        self.stager.fold.observe(
+            found.row,
+            &Observation {
+                bucket: self.plan.bucket(latency_nano),
+                latency_nano,
+                size,
+                weight,
+                error: span.status_code == STATUS_ERROR,
+                end_unix_nano: span.end_unix_nano,
+                ids,
+            },
+        );
+        for (repaired, what) in [
+            (ids.is_none(), Repaired::Ids),
+            (found.repairs.utf8, Repaired::Utf8),
+            (found.repairs.length, Repaired::LabelLength),
+        ] {
+            if repaired {
+                self.tallies.repair(what, 1);
+            }
+        }
+        if self.plan.settings.span_metrics.enable_target_info
+            && !self.stager.resources.context(place.index).target_info_done
+        {
+            self.target_info(place)?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds; 0 for a span that ends before it starts, never started, or took a century.
+    #[inline]
+    fn latency(&mut self, span: &Span<'_>) -> u64 {
+        let latency = span.end_unix_nano.checked_sub(span.start_unix_nano);
+        match latency {
+            Some(nano) if nano <= LATENCY_MAX_NANO && span.start_unix_nano != 0 => nano,
+            _ => {
+                self.tallies.repair(Repaired::Duration, 1);
+                0
+            }
+        }
+    }
+
+    #[inline]
+    fn weight(&mut self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<Weight, DecodeError> {
+        let multiplier = &self.plan.settings.span_metrics.multiplier;
+        let of_trace_state = match multiplier.tracestate {
+            true => multiplier::of_trace_state(span.trace_state),
+            false => None,
+        };
+        let weight = match (of_trace_state, self.plan.weight_key) {
+            (Some(weight), _) => weight.ok(),
+            (None, Some(key)) => self.ratio_weight(place, span, key)?,
+            (None, None) => return Ok(Weight::ONE),
+        };
+        Ok(weight.unwrap_or_else(|| {
+            self.tallies.repair(Repaired::Multiplier, 1);
+            Weight::ONE
+        }))
+    }
+
+    /// Span first, then resource; absent is 1, `None` is a ratio that can't be.
+    fn ratio_weight(
+        &self,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        key: usize,
+    ) -> Result<Option<Weight>, DecodeError> {
+        let pieces = self.pieces(place, span);
+        let value = match pieces.of_span(key)? {
+            None => pieces.of_resource(key)?,
+            value => value,
+        };
+        Ok(value.map_or(Some(Weight::ONE), |value| multiplier::of_ratio(&value)))
+    }
+
+    #[cold]
+    fn target_info(&mut self, place: Place<'_, 'a>) -> Result<(), StageError> {
+        let Stager { fold, resources, .. } = &mut *self.stager;
+        resources.context(place.index).target_info_done = true;
+        let start = fold.text.len();
+        push_target_info(self.plan, resources, place.index, place.resource, &mut fold.text)?;
+        if fold.text.len() > start {
+            fold.row(Table::TargetInfo, start);
+        }
+        Ok(())
+    }
+
+    fn host_info(&mut self, place: Place<'_, 'a>) -> Result<(), StageError> {
+        let settings = &self.plan.settings;
+        let Stager { fold, resources, .. } = &mut *self.stager;
+        if std::mem::replace(&mut resources.context(place.index).host_info_done, true) {
+            return Ok(());
+        }
+        let start = fold.text.len();
+        let identifiers = &settings.host_info.host_identifiers;
+        let max = settings.max_label_value_length;
+        push_host_info(identifiers, max, place.resource, &mut fold.text)?;
+        if fold.text.len() > start {
+            fold.row(Table::HostInfo, start);
+        }
+        Ok(())
+    }
+}
+
+impl Attributes for Pieces<'_, '_> {
+    fn of_resource(&self, key: usize) -> Result<Option<AnyValue<'_>>, DecodeError> {
+        let encoded = self.resources.value(self.resource, key, &self.plan.keys);
+        encoded.map(AnyValue::read).transpose()
+    }
+
+    fn of_span(&self, key: usize) -> Result<Option<AnyValue<'_>>, DecodeError> {
+        self.values[key].as_ref().map(Value::read).transpose()
+    }
+}
+
+fn push_piece(raw_key: &mut Vec<u8>, piece: &[u8]) {
+    raw_key.extend_from_slice(&piece.len().to_le_bytes());
+    raw_key.extend_from_slice(piece);
+}
+
+/// Trace and span id where both have their length and are not all zeros.
+#[inline]
+fn well_formed_ids<'a>(span: &Span<'a>) -> Option<(&'a [u8; 16], &'a [u8; 8])> {
+    let trace_id: &[u8; 16] = span.trace_id.try_into().ok()?;
+    let span_id: &[u8; 8] = span.span_id.try_into().ok()?;
+    let odd = u128::from_ne_bytes(*trace_id) == 0 || u64::from_ne_bytes(*span_id) == 0;
+    (!odd).then_some((trace_id, span_id))
+}
