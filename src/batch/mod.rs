@@ -4,6 +4,7 @@
 //! reference into the request. Positions (`TextRange`, `Range`) point into the batch's own arenas, so
 //! that a batch is a handful of flat vectors that can be reused, encoded and compared.
 
+pub mod encoding;
 mod labels;
 mod tallies;
 mod total;

@@ -1,27 +1,17 @@
 //! A tenant's world under its lock: batches are decided into effects, and effects folded into state.
+//!
+//! Nothing else changes state: a request, a tick and the end of a series are all effects, in the order
+//! of the lock. They are plain data, so that a log of them, folded alone, gives the same state.
 
+mod decide;
+mod effects;
 mod settings;
+mod snapshot;
+mod state;
+mod tenant;
 
+pub use effects::Effect;
 pub use settings::Settings;
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use crate::batch::Batch;
-use crate::tenant::TenantId;
-
-#[derive(Debug)]
-pub struct Tenants;
-
-#[derive(Debug)]
-pub struct Tenant;
-
-impl Tenants {
-    pub fn get_or_create(&self, _id: &TenantId) -> Arc<Tenant> {
-        Arc::new(Tenant)
-    }
-}
-
-impl Tenant {
-    pub fn apply(&self, _batch: &Batch, _now: Duration) {}
-}
+pub use snapshot::{Event, ShownExemplar, Snapshot};
+pub use state::State;
+pub use tenant::{Counts, Tenant, Tenants};

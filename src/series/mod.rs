@@ -1,1 +1,11 @@
-//! Tables of label sets and their totals.
+//! Tables of label sets with their running totals, and the exemplars that wait for the next tick.
+
+mod exemplars;
+mod layout;
+mod slab;
+mod table;
+
+pub use exemplars::{Pending, Picked};
+pub use layout::Layout;
+pub use slab::Slab;
+pub use table::{Addition, SeriesTable, Slot, Values};

@@ -1,0 +1,117 @@
+//! Effects: what was decided, with the slots that were found, and its bytes.
+
+use crate::batch::encoding::{
+    BadEncoding, Decoder, put_buckets, put_bytes, put_exemplars, put_number, put_total,
+};
+use crate::batch::{BucketCount, Exemplar, Labels, Table, Total};
+
+/// One change of a tenant's state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect<'a> {
+    /// A label set takes a slot.
+    Birth { table: Table, slot: u32, labels: Labels<'a> },
+    /// A row is added to a label set; an info label set is kept alive by one without numbers.
+    Add(Add<'a>),
+    /// A label set has ended and its slot is free.
+    Death { table: Table, slot: u32 },
+    /// A tick showed exemplars of a label set, the newest with this timestamp.
+    Shown { table: Table, slot: u32, exemplar_ms: i64 },
+    /// A tick was taken: what waited for it has gone out.
+    Tick { at_ms: i64 },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Add<'a> {
+    pub table: Table,
+    pub slot: u32,
+    pub at_ms: i64,
+    pub calls: Total,
+    pub size: u64,
+    pub latency: Total,
+    pub buckets: std::borrow::Cow<'a, [BucketCount]>,
+    pub exemplars: std::borrow::Cow<'a, [Exemplar]>,
+}
+
+// Kept stable: these numbers stand in logs.
+const BIRTH: u8 = 1;
+const ADD: u8 = 2;
+const DEATH: u8 = 3;
+const SHOWN: u8 = 4;
+const TICK: u8 = 5;
+
+impl<'a> Effect<'a> {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Birth { table, slot, labels } => {
+                put_place(out, BIRTH, *table, *slot);
+                put_bytes(out, labels.as_bytes());
+            }
+            Self::Add(add) => {
+                put_place(out, ADD, add.table, add.slot);
+                put_ms(out, add.at_ms);
+                put_total(out, &add.calls);
+                put_number(out, add.size.into());
+                put_total(out, &add.latency);
+                put_buckets(out, &add.buckets);
+                put_exemplars(out, &add.exemplars);
+            }
+            Self::Death { table, slot } => put_place(out, DEATH, *table, *slot),
+            Self::Shown { table, slot, exemplar_ms } => {
+                put_place(out, SHOWN, *table, *slot);
+                put_ms(out, *exemplar_ms);
+            }
+            Self::Tick { at_ms } => {
+                out.push(TICK);
+                put_ms(out, *at_ms);
+            }
+        }
+    }
+
+    /// Reads the next effect.
+    pub fn decode(decoder: &mut Decoder<'a>) -> Result<Self, BadEncoding> {
+        let what = decoder.byte("effect")?;
+        if what == TICK {
+            return Ok(Self::Tick { at_ms: get_ms(decoder)? });
+        }
+        let table = table_of(decoder.byte("table")?)?;
+        let slot = decoder.int("slot")?;
+        Ok(match what {
+            BIRTH => Self::Birth { table, slot, labels: Labels::new(decoder.bytes("labels")?) },
+            ADD => Self::Add(Add {
+                table,
+                slot,
+                at_ms: get_ms(decoder)?,
+                calls: decoder.total("calls")?,
+                size: decoder.int("size")?,
+                latency: decoder.total("latency")?,
+                buckets: decoder.buckets()?.into(),
+                exemplars: decoder.exemplars()?.into(),
+            }),
+            DEATH => Self::Death { table, slot },
+            SHOWN => Self::Shown { table, slot, exemplar_ms: get_ms(decoder)? },
+            _ => return Err(BadEncoding("effect")),
+        })
+    }
+}
+
+fn put_place(out: &mut Vec<u8>, what: u8, table: Table, slot: u32) {
+    out.extend_from_slice(&[what, table as u8]);
+    put_number(out, slot.into());
+}
+
+fn table_of(byte: u8) -> Result<Table, BadEncoding> {
+    Table::ALL.get(usize::from(byte)).copied().ok_or(BadEncoding("table"))
+}
+
+/// Times may lie before 1970 where a test says so.
+fn put_ms(out: &mut Vec<u8>, ms: i64) {
+    out.extend_from_slice(&ms.to_le_bytes());
+}
+
+fn get_ms(decoder: &mut Decoder<'_>) -> Result<i64, BadEncoding> {
+    let mut bytes = [0; 8];
+    for byte in &mut bytes {
+        *byte = decoder.byte("time")?;
+    }
+    Ok(i64::from_le_bytes(bytes))
+}

@@ -1,0 +1,69 @@
+//! What a tick hands over: the values, and which label sets came and went since the last one.
+
+use std::sync::Arc;
+
+use crate::batch::{Exemplar, Table};
+use crate::series::Values;
+
+/// One tick of one tenant. Nothing in it is shared with the state.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Timestamp of every sample of the tick, ms since the Unix epoch.
+    pub at_ms: i64,
+    /// Timestamp of the tick before; `i64::MIN` at the first.
+    pub previous_ms: i64,
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
+    values: [Arc<Values>; Table::ALL.len()],
+    /// In the order of table, slot and bucket.
+    pub exemplars: Vec<ShownExemplar>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Event {
+    Birth {
+        table: Table,
+        slot: u32,
+        labels: Box<[u8]>,
+    },
+    /// With the totals as they were at the end, in slot 0 of values of their own.
+    Death {
+        table: Table,
+        slot: u32,
+        last: Box<Values>,
+    },
+}
+
+/// An exemplar that goes out with this tick, on the bucket series that its latency falls into.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShownExemplar {
+    pub table: Table,
+    pub slot: u32,
+    pub exemplar: Exemplar,
+    /// And on the label set's calls.
+    pub on_calls: bool,
+    pub exemplar_ms: i64,
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        (previous_ms, at_ms): (i64, i64),
+        events: Vec<Event>,
+        values: [Arc<Values>; Table::ALL.len()],
+        exemplars: Vec<ShownExemplar>,
+    ) -> Self {
+        Self { at_ms, previous_ms, events, values, exemplars }
+    }
+
+    pub fn values(&self, table: Table) -> &Values {
+        &self.values[table as usize]
+    }
+
+    /// The exemplars of one label set.
+    pub fn exemplars_of(&self, table: Table, slot: u32) -> &[ShownExemplar] {
+        let key = (table, slot);
+        let start = self.exemplars.partition_point(|e| (e.table, e.slot) < key);
+        let len = self.exemplars[start..].partition_point(|e| (e.table, e.slot) == key);
+        &self.exemplars[start..start + len]
+    }
+}

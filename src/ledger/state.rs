@@ -1,0 +1,94 @@
+//! A tenant's state, and `fold`, the only way to change it.
+
+use super::effects::{Add, Effect};
+use crate::batch::Table;
+use crate::batch::encoding::{put_exemplars, put_number};
+use crate::series::{Addition, Layout, Pending, SeriesTable};
+
+/// Everything a tenant's metrics are made of.
+#[derive(Debug)]
+pub struct State {
+    tables: [SeriesTable; Table::ALL.len()],
+    pending: Pending,
+    /// Ticks taken so far.
+    n_ticks: u32,
+    last_tick_ms: i64,
+}
+
+impl State {
+    /// `bounds`: latency buckets in seconds; `seed` keys the hash tables.
+    pub fn new(bounds: &[f64], max_exemplars: usize, seed: [u64; 4]) -> Self {
+        let table = |table| {
+            let counts = table == Table::SpanMetrics;
+            let bounds = if counts { bounds.to_vec() } else { Vec::new() };
+            SeriesTable::new(Layout { counts, bounds }, seed)
+        };
+        Self {
+            tables: Table::ALL.map(table),
+            pending: Pending::new(max_exemplars),
+            n_ticks: 0,
+            last_tick_ms: i64::MIN,
+        }
+    }
+
+    pub fn table(&self, table: Table) -> &SeriesTable {
+        &self.tables[table as usize]
+    }
+
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    pub fn last_tick_ms(&self) -> i64 {
+        self.last_tick_ms
+    }
+
+    /// Applies one effect. An effect that was decided on this state always fits; one that does not
+    /// is a bug or a damaged log, and ends the process rather than count wrongly.
+    pub fn fold(&mut self, effect: &Effect<'_>) {
+        match effect {
+            Effect::Birth { table, slot, labels } => self.table_mut(*table).birth(*slot, *labels),
+            Effect::Add(add) => self.add(add),
+            Effect::Death { table, slot } => {
+                self.table_mut(*table).death(*slot);
+                self.pending.forget(*table, *slot);
+            }
+            Effect::Shown { table, slot, exemplar_ms } => {
+                let tick = self.n_ticks + 1;
+                self.table_mut(*table).shown(*slot, *exemplar_ms, tick);
+            }
+            Effect::Tick { at_ms } => {
+                self.n_ticks += 1;
+                self.last_tick_ms = *at_ms;
+                self.pending.clear();
+            }
+        }
+    }
+
+    fn add(&mut self, add: &Add<'_>) {
+        let Add { calls, size, latency, .. } = *add;
+        let addition = Addition { calls, size, latency, buckets: &add.buckets };
+        self.table_mut(add.table).add(add.slot, add.at_ms, &addition);
+        let Self { tables, pending, .. } = self;
+        let shown = |table: Table, slot| tables[table as usize].slot(slot).shown_tick;
+        pending.add(add.table, add.slot, &add.exemplars, shown);
+    }
+
+    fn table_mut(&mut self, table: Table) -> &mut SeriesTable {
+        &mut self.tables[table as usize]
+    }
+
+    /// All of the state as bytes: equal states have equal bytes.
+    pub fn dump(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_number(&mut out, self.n_ticks.into());
+        out.extend_from_slice(&self.last_tick_ms.to_le_bytes());
+        self.tables.iter().for_each(|table| table.dump(&mut out));
+        for (table, slot, exemplar) in self.pending.iter() {
+            out.push(table as u8);
+            put_number(&mut out, slot.into());
+            put_exemplars(&mut out, &[*exemplar]);
+        }
+        out
+    }
+}

@@ -1,0 +1,1 @@
+//! Determinism: what is decided twice is the same, and effects folded alone give the same state.
