@@ -1,5 +1,15 @@
-//! Ticks, label blocks and samples.
+//! Ticks, label blocks and samples: from a tenant's snapshot to what can be sent.
 
+mod block;
+mod catalog;
+mod families;
+mod schedule;
 mod settings;
 
-pub use settings::{Settings, StaleMarkers};
+/// The tables and exemplars of a snapshot, for those behind the collection.
+pub use crate::ledger::{ShownExemplar, Snapshot, Table};
+pub use block::{Block, push_label, put_varint, varint_len};
+pub use catalog::{Catalog, Change, Collected, Entry, View};
+pub use families::{Quantity, SeriesSpec, le_text, values_of};
+pub use schedule::first_tick_after;
+pub use settings::{Families, Settings, StaleMarkers};

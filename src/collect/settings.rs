@@ -18,6 +18,15 @@ pub struct Settings {
     pub trace_id_label_name: String,
     /// Name of the host info gauge (`processors.host_info.metric_name`).
     pub host_info_metric_name: String,
+    pub families: Families,
+}
+
+/// Which families of the span metrics are written (`processors.enabled`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    pub calls: bool,
+    pub latency: bool,
+    pub size: bool,
 }
 
 /// When the end of a series is marked.

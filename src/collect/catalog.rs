@@ -1,0 +1,134 @@
+//! What is known of each label set that lives: its block, and since when it is there.
+//!
+//! The catalog learns labels at birth and forgets them at death; nothing of the state is shared.
+
+use std::sync::Arc;
+
+use super::block::Block;
+use super::families::{SeriesSpec, specs};
+use super::settings::Settings;
+use crate::ledger::{Event, Labels, Snapshot, Table};
+use crate::series::Values;
+use crate::tenant::TenantId;
+
+/// One tenant's label sets, slot by slot.
+#[derive(Debug)]
+pub struct Catalog {
+    settings: Settings,
+    common: Vec<(String, String)>,
+    specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
+    entries: [Vec<Option<Entry>>; Table::ALL.len()],
+    newest: Option<Arc<Snapshot>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub block: Arc<Block>,
+    /// The tick that first had it.
+    pub created_ms: i64,
+}
+
+/// One tick, ready to be sent: the values, and what has changed since the tick before.
+#[derive(Debug, Clone)]
+pub struct Collected {
+    pub snapshot: Arc<Snapshot>,
+    pub changes: Arc<[Change]>,
+    pub specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Change {
+    Birth {
+        table: Table,
+        slot: u32,
+        block: Arc<Block>,
+    },
+    Death {
+        table: Table,
+        slot: u32,
+        /// The totals at the end, in slot 0.
+        last: Arc<Values>,
+        /// The tick that had them last, and the tick that found the end.
+        last_ms: i64,
+        end_ms: i64,
+    },
+}
+
+impl Catalog {
+    pub fn new(settings: &Settings, tenant: &TenantId) -> Self {
+        Self {
+            common: common_labels(settings, tenant),
+            settings: settings.clone(),
+            specs: Arc::default(),
+            entries: Default::default(),
+            newest: None,
+        }
+    }
+
+    /// Takes a snapshot in, in the order of the ticks.
+    pub fn collect(&mut self, mut snapshot: Snapshot) -> Collected {
+        if self.newest.is_none() {
+            let of = |table| specs(table, snapshot.values(table).layout(), &self.settings);
+            self.specs = Arc::new(Table::ALL.map(of));
+        }
+        let (last_ms, end_ms) = (snapshot.previous_ms, snapshot.at_ms);
+        let events = std::mem::take(&mut snapshot.events);
+        let changes = events.into_iter().map(|event| self.change(event, last_ms, end_ms)).collect();
+        let snapshot = Arc::new(snapshot);
+        self.newest = Some(Arc::clone(&snapshot));
+        Collected { snapshot, changes, specs: Arc::clone(&self.specs) }
+    }
+
+    /// The newest tick with its label sets, for whoever wants to show it.
+    pub fn view(&self) -> Option<View> {
+        let snapshot = Arc::clone(self.newest.as_ref()?);
+        Some(View { snapshot, specs: Arc::clone(&self.specs), entries: self.entries.clone() })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn change(&mut self, event: Event, last_ms: i64, end_ms: i64) -> Change {
+        match event {
+            Event::Birth { table, slot, labels } => {
+                let block = Arc::new(Block::new(Labels::new(&labels), &self.common));
+                let entry = Entry { block: Arc::clone(&block), created_ms: end_ms };
+                let entries = &mut self.entries[table as usize];
+                if entries.len() <= slot as usize {
+                    entries.resize(slot as usize + 1, None);
+                }
+                entries[slot as usize] = Some(entry);
+                Change::Birth { table, slot, block }
+            }
+            Event::Death { table, slot, last } => {
+                self.entries[table as usize][slot as usize] = None;
+                Change::Death { table, slot, last: last.into(), last_ms, end_ms }
+            }
+        }
+    }
+}
+
+/// A tick that can be read while the next ones are taken.
+#[derive(Debug)]
+pub struct View {
+    pub snapshot: Arc<Snapshot>,
+    pub specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
+    pub entries: [Vec<Option<Entry>>; Table::ALL.len()],
+}
+
+/// External labels, then the instance, then the tenant: a later one of the same name wins.
+fn common_labels(settings: &Settings, tenant: &TenantId) -> Vec<(String, String)> {
+    let mut common = settings.external_labels.clone();
+    let mut set = |name: &str, value: &str| {
+        if !name.is_empty() && !value.is_empty() {
+            common.retain(|(n, _)| n != name);
+            common.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    set(&settings.instance_label, &settings.instance);
+    set(&settings.inject_tenant_id_as, tenant.as_str());
+    common.retain(|(_, value)| !value.is_empty());
+    common.sort();
+    common
+}

@@ -1,0 +1,98 @@
+//! The series of a label set, in the order they are sent: names, `le`, and where the values are.
+
+use super::block::push_label;
+use super::settings::Settings;
+use crate::ledger::{Table, Total};
+use crate::series::{Layout, Values};
+
+/// One series of every label set of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesSpec {
+    pub metric: String,
+    /// Upper bound of a bucket, `+Inf` for the last one.
+    pub le: Option<f64>,
+    pub quantity: Quantity,
+    /// The encoded labels `__name__` and, for a bucket, `le`.
+    pub name_label: Vec<u8>,
+    pub le_label: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    Calls,
+    Size,
+    LatencyCount,
+    LatencySum,
+    /// Cumulative; the specs of one histogram stand in order of their bounds.
+    LatencyBucket(usize),
+    /// The constant 1.
+    Info,
+}
+
+impl Quantity {
+    /// Counters begin with a zero; info gauges do not.
+    pub fn has_zero(self) -> bool {
+        self != Self::Info
+    }
+}
+
+/// The series of the label sets of `table`.
+pub(super) fn specs(table: Table, layout: &Layout, settings: &Settings) -> Vec<SeriesSpec> {
+    match table {
+        Table::TargetInfo => vec![spec("traces_target_info", None, Quantity::Info)],
+        Table::HostInfo => vec![spec(&settings.host_info_metric_name, None, Quantity::Info)],
+        Table::SpanMetrics => span_metrics(layout, settings),
+    }
+}
+
+fn span_metrics(layout: &Layout, settings: &Settings) -> Vec<SeriesSpec> {
+    let mut specs = Vec::new();
+    if settings.families.calls {
+        specs.push(spec("traces_spanmetrics_calls_total", None, Quantity::Calls));
+    }
+    if settings.families.size {
+        specs.push(spec("traces_spanmetrics_size_total", None, Quantity::Size));
+    }
+    if settings.families.latency {
+        specs.push(spec("traces_spanmetrics_latency_count", None, Quantity::LatencyCount));
+        specs.push(spec("traces_spanmetrics_latency_sum", None, Quantity::LatencySum));
+        let bounds = layout.bounds.iter().copied().chain([f64::INFINITY]);
+        specs.extend(bounds.enumerate().map(|(bucket, bound)| {
+            let quantity = Quantity::LatencyBucket(bucket);
+            spec("traces_spanmetrics_latency_bucket", Some(bound), quantity)
+        }));
+    }
+    specs
+}
+
+fn spec(metric: &str, le: Option<f64>, quantity: Quantity) -> SeriesSpec {
+    let (mut name_label, mut le_label) = (Vec::new(), Vec::new());
+    push_label(&mut name_label, "__name__", metric);
+    if let Some(bound) = le {
+        push_label(&mut le_label, "le", &le_text(bound));
+    }
+    SeriesSpec { metric: metric.to_owned(), le, quantity, name_label, le_label }
+}
+
+/// As Tempo prints it: the shortest decimal without an exponent, `1`, `0.002`, `+Inf`.
+pub fn le_text(bound: f64) -> String {
+    if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() }
+}
+
+/// The values of one label set, one a spec.
+pub fn values_of(specs: &[SeriesSpec], values: &Values, slot: u32, out: &mut Vec<f64>) {
+    out.clear();
+    let mut cumulative = Total::default();
+    for spec in specs {
+        out.push(match spec.quantity {
+            Quantity::Calls | Quantity::LatencyCount => values.calls(slot).as_f64(),
+            Quantity::Size => values.size(slot).as_f64(),
+            Quantity::LatencySum => values.latency(slot).as_f64() / 1e9,
+            Quantity::LatencyBucket(bucket) => {
+                cumulative.add(&values.bucket(slot, bucket));
+                cumulative.as_f64()
+            }
+            Quantity::Info => 1.0,
+        });
+    }
+}
