@@ -1,5 +1,6 @@
 //! Sends the newest snapshot of each tenant to each endpoint.
 
+pub mod backoff;
 pub mod client;
 pub mod relabel;
 mod settings;
