@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod client;
+mod connection;
 pub mod relabel;
 mod settings;
 
