@@ -8,13 +8,13 @@ use super::block::Block;
 use super::families::{SeriesSpec, specs};
 use super::settings::Settings;
 use crate::ledger::{Event, Labels, Snapshot, Table};
-use crate::series::Values;
+use crate::series::{Layout, Values};
 use crate::tenant::TenantId;
 
 /// One tenant's label sets, slot by slot.
 #[derive(Debug)]
 pub struct Catalog {
-    settings: Settings,
+    trace_id_label_name: String,
     common: Vec<(String, String)>,
     specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
     entries: [Vec<Option<Entry>>; Table::ALL.len()],
@@ -55,11 +55,13 @@ pub enum Change {
 }
 
 impl Catalog {
-    pub fn new(settings: &Settings, tenant: &TenantId) -> Self {
+    /// `bounds`: latency buckets in seconds.
+    pub fn new(settings: &Settings, tenant: &TenantId, bounds: &[f64]) -> Self {
+        let of = |table| specs(table, &Layout::of(table, bounds), settings);
         Self {
             common: common_labels(settings, tenant),
-            settings: settings.clone(),
-            specs: Arc::default(),
+            trace_id_label_name: settings.trace_id_label_name.clone(),
+            specs: Arc::new(Table::ALL.map(of)),
             entries: Default::default(),
             newest: None,
         }
@@ -67,10 +69,6 @@ impl Catalog {
 
     /// Takes a snapshot in, in the order of the ticks.
     pub fn collect(&mut self, mut snapshot: Snapshot) -> Collected {
-        if self.newest.is_none() {
-            let of = |table| specs(table, snapshot.values(table).layout(), &self.settings);
-            self.specs = Arc::new(Table::ALL.map(of));
-        }
         let (last_ms, end_ms) = (snapshot.previous_ms, snapshot.at_ms);
         let events = std::mem::take(&mut snapshot.events);
         let changes = events.into_iter().map(|event| self.change(event, last_ms, end_ms)).collect();
@@ -85,8 +83,13 @@ impl Catalog {
         Some(View { snapshot, specs: Arc::clone(&self.specs), entries: self.entries.clone() })
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Prometheus series of each label set of a table.
+    pub fn n_series(&self, table: Table) -> usize {
+        self.specs[table as usize].len()
+    }
+
+    pub fn trace_id_label_name(&self) -> &str {
+        &self.trace_id_label_name
     }
 
     fn change(&mut self, event: Event, last_ms: i64, end_ms: i64) -> Change {

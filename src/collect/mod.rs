@@ -2,14 +2,17 @@
 
 mod block;
 mod catalog;
+mod collections;
 mod families;
 mod schedule;
 mod settings;
 
-/// The tables and exemplars of a snapshot, for those behind the collection.
+/// The words of a snapshot, for those behind the collection.
 pub use crate::ledger::{ShownExemplar, Snapshot, Table};
+pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
 pub use catalog::{Catalog, Change, Collected, Entry, View};
+pub use collections::{Collections, lock};
 pub use families::{Quantity, SeriesSpec, le_text, values_of};
 pub use schedule::first_tick_after;
 pub use settings::{Families, Settings, StaleMarkers};

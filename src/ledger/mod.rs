@@ -11,7 +11,7 @@ mod state;
 mod tenant;
 
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
-pub use crate::batch::{Exemplar, Labels, Table, Total};
+pub use crate::batch::{Discarded, Exemplar, Labels, Processor, Repaired, Table, Total};
 pub use effects::Effect;
 pub use settings::Settings;
 pub use snapshot::{Event, ShownExemplar, Snapshot};

@@ -18,11 +18,7 @@ pub struct State {
 impl State {
     /// `bounds`: latency buckets in seconds; `seed` keys the hash tables.
     pub fn new(bounds: &[f64], max_exemplars: usize, seed: [u64; 4]) -> Self {
-        let table = |table| {
-            let counts = table == Table::SpanMetrics;
-            let bounds = if counts { bounds.to_vec() } else { Vec::new() };
-            SeriesTable::new(Layout { counts, bounds }, seed)
-        };
+        let table = |table| SeriesTable::new(Layout::of(table, bounds), seed);
         Self {
             tables: Table::ALL.map(table),
             pending: Pending::new(max_exemplars),

@@ -29,8 +29,8 @@ pub struct Tenant {
 struct World {
     state: State,
     tallies: Tallies,
-    n_born: u64,
-    n_ended: u64,
+    n_born: [u64; Table::ALL.len()],
+    n_ended: [u64; Table::ALL.len()],
     /// Since the last tick.
     events: Vec<Event>,
 }
@@ -42,15 +42,15 @@ pub struct Counts {
     /// Label sets of each table that live.
     pub live: [usize; Table::ALL.len()],
     /// Label sets born and ended so far.
-    pub n_born: u64,
-    pub n_ended: u64,
+    pub born: [u64; Table::ALL.len()],
+    pub ended: [u64; Table::ALL.len()],
 }
 
 impl Tenant {
     pub fn new(id: TenantId, settings: Settings, bounds: &[f64], seed: [u64; 4]) -> Self {
         let state = State::new(bounds, settings.max_exemplars_per_tick, seed);
         let (tallies, events) = (Tallies::default(), Vec::new());
-        let world = World { state, tallies, n_born: 0, n_ended: 0, events };
+        let world = World { state, tallies, n_born: [0; 3], n_ended: [0; 3], events };
         Self { id, settings, world: Mutex::new(world) }
     }
 
@@ -84,8 +84,8 @@ impl Tenant {
         Counts {
             tallies: world.tallies,
             live: Table::ALL.map(|table| world.state.table(table).len()),
-            n_born: world.n_born,
-            n_ended: world.n_ended,
+            born: world.n_born,
+            ended: world.n_ended,
         }
     }
 
@@ -110,11 +110,11 @@ impl World {
     fn fold(&mut self, effect: &Effect<'_>) {
         match *effect {
             Effect::Birth { table, slot, labels } => {
-                self.n_born += 1;
+                self.n_born[table as usize] += 1;
                 self.events.push(Event::Birth { table, slot, labels: labels.as_bytes().into() });
             }
             Effect::Death { table, slot } => {
-                self.n_ended += 1;
+                self.n_ended[table as usize] += 1;
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
@@ -186,6 +186,11 @@ impl Tenants {
             tenant
         });
         Arc::clone(&entry)
+    }
+
+    /// Latency buckets in seconds.
+    pub fn bounds(&self) -> &[f64] {
+        &self.bounds
     }
 
     /// In the order of their ids.

@@ -2,7 +2,7 @@
 //!
 //! The bytes are those that prost would write: a value of 0.0 has no field.
 
-use crate::collect::{put_varint, push_label, varint_len};
+use crate::collect::{push_label, put_varint, varint_len};
 
 /// A value that ends a series: this very NaN (remote-write.md 1.5). It must be moved as bits.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;

@@ -1,5 +1,7 @@
 //! Which numbers a label set of a table has, and where in its slot they stand.
 
+use crate::batch::Table;
+
 /// The parts of a label set's totals. A slot holds one word (`u64`) for each.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layout {
@@ -10,6 +12,12 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Span metrics have counts and latency buckets; info tables have neither.
+    pub fn of(table: Table, bounds: &[f64]) -> Self {
+        let counts = table == Table::SpanMetrics;
+        Self { counts, bounds: if counts { bounds.to_vec() } else { Vec::new() } }
+    }
+
     pub(super) const CALLS: usize = 0;
     pub(super) const SIZE: usize = 1;
     /// Two words, low one first.

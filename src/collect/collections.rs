@@ -1,0 +1,39 @@
+//! The catalogs of all tenants, for those who read them while ticks go on.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use dashmap::DashMap;
+
+use super::catalog::{Catalog, View};
+use super::settings::Settings;
+use crate::tenant::TenantId;
+
+/// One catalog a tenant; the tenant's ticks write it, others look at it.
+#[derive(Debug, Default)]
+pub struct Collections {
+    catalogs: DashMap<TenantId, Arc<Mutex<Catalog>>>,
+}
+
+impl Collections {
+    pub fn open(
+        &self,
+        tenant: &TenantId,
+        settings: &Settings,
+        bounds: &[f64],
+    ) -> Arc<Mutex<Catalog>> {
+        let catalog = Arc::new(Mutex::new(Catalog::new(settings, tenant, bounds)));
+        self.catalogs.insert(tenant.clone(), Arc::clone(&catalog));
+        catalog
+    }
+
+    /// The newest tick of a tenant.
+    pub fn view(&self, tenant: &TenantId) -> Option<View> {
+        let catalog = self.catalogs.get(tenant).map(|catalog| Arc::clone(&catalog))?;
+        lock(&catalog).view()
+    }
+}
+
+/// Locks a catalog: nothing panics under its lock.
+pub fn lock(catalog: &Mutex<Catalog>) -> MutexGuard<'_, Catalog> {
+    catalog.lock().expect("nothing panics under a catalog's lock")
+}

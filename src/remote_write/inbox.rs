@@ -1,0 +1,75 @@
+//! Where one endpoint finds the newest tick of one tenant: a place for one, not a queue.
+
+use std::sync::Mutex;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::collect::{Change, Collected};
+
+/// The newest tick, with what has changed since the last one that was taken out.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    newest: Mutex<Option<Collected>>,
+    signal: watch::Sender<Signal>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Signal {
+    posted: u64,
+    taken: u64,
+    closed_at: Option<Instant>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { newest: Mutex::new(None), signal: watch::Sender::new(Signal::default()) }
+    }
+}
+
+impl Inbox {
+    /// Replaces the tick that nobody has taken out yet; its changes stay.
+    pub(super) fn post(&self, mut collected: Collected) {
+        let mut newest = self.newest.lock().expect("nothing panics under this lock");
+        if let Some(unseen) = newest.take() {
+            let changes: Vec<Change> =
+                unseen.changes.iter().chain(&*collected.changes).cloned().collect();
+            collected.changes = changes.into();
+        }
+        *newest = Some(collected);
+        self.signal.send_modify(|signal| signal.posted += 1);
+    }
+
+    /// No tick comes after those that were posted.
+    pub(super) fn close(&self) {
+        self.signal.send_modify(|signal| signal.closed_at = Some(Instant::now()));
+    }
+
+    /// Since when, if it is.
+    pub(super) fn closed_at(&self) -> Option<Instant> {
+        self.signal.borrow().closed_at
+    }
+
+    /// Waits for a tick; `None` when the last one was taken out.
+    pub(super) async fn take(&self) -> Option<Collected> {
+        let mut signal = self.signal.subscribe();
+        let waited =
+            signal.wait_for(|s| s.posted > s.taken || s.closed_at.is_some()).await.map(drop);
+        waited.expect("the sender of the signal lives as long as this inbox");
+        let taken = self.newest.lock().expect("nothing panics under this lock").take();
+        self.signal.send_modify(|signal| signal.taken = signal.posted);
+        taken
+    }
+
+    /// Waits until there is a newer tick than the one that was taken out.
+    pub(super) async fn newer(&self) {
+        let mut signal = self.signal.subscribe();
+        let waited = signal.wait_for(|s| s.posted > s.taken).await.map(drop);
+        waited.expect("the sender of the signal lives as long as this inbox");
+    }
+
+    pub(super) fn has_newer(&self) -> bool {
+        let signal = self.signal.borrow();
+        signal.posted > signal.taken
+    }
+}
