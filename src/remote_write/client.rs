@@ -19,6 +19,7 @@ use crate::telemetry::{RemoteWriteMetrics, Telemetry};
 use crate::tenant::{TENANT_HEADER, TenantId};
 
 /// What an endpoint made of a write request.
+#[must_use = "what was not accepted is to be sent again or counted"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// All of it is stored.
