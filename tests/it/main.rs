@@ -2,4 +2,5 @@
 
 mod support;
 
+mod relabel;
 mod remote_write_client;
