@@ -1,5 +1,6 @@
 //! One HTTP exchange with an endpoint.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -42,7 +43,6 @@ pub enum Answer {
 }
 
 /// Sends to one endpoint; shared by all that do.
-#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     url: Url,
@@ -160,6 +160,13 @@ impl Client {
             _ if status.is_client_error() => Answer::Final { code, message },
             _ => recoverable(true),
         }
+    }
+}
+
+/// Without the URL, which may hold a password.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.name).finish_non_exhaustive()
     }
 }
 
