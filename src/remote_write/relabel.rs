@@ -142,13 +142,14 @@ impl RelabelConfig {
     }
 }
 
-/// A pattern as Prometheus reads it: the whole text must match, `.` matches line ends too, and `\d`,
-/// `\s`, `\w` mean ASCII (Go's regexp), where this crate's would be Unicode's.
+/// A pattern as Prometheus reads it (Go's regexp): the whole text must match, `.` matches line ends too,
+/// `\d`, `\s`, `\w` and `\b` mean ASCII where this crate's mean Unicode, and `\<` is no boundary.
+/// What Go knows and this crate does not (`\Q..\E`, octal numbers) is an error.
 pub fn compile_regex(pattern: &str) -> Result<Regex, regex::Error> {
     // Compiled by itself first, so that `)(` is not made whole by the group around it and so that
     // errors show what was written.
     Regex::new(pattern)?;
-    Regex::new(&format!("^(?s:{})$", with_ascii_classes(pattern)))
+    Regex::new(&format!("^(?s:{})$", as_in_go(pattern)?))
 }
 
 /// Applies the steps in order; false if the series is dropped, or has no labels left.
@@ -339,15 +340,15 @@ fn upper(c: char) -> char {
     }
 }
 
-/// The pattern with its Perl classes and word boundaries spelt out for ASCII.
-fn with_ascii_classes(pattern: &str) -> String {
+/// The pattern with all that Go reads otherwise spelt out.
+fn as_in_go(pattern: &str) -> Result<String, regex::Error> {
     let mut out = pattern.to_owned();
-    let Ok(parsed) = ast::parse::Parser::new().parse(pattern) else { return out };
-    let Ok(changes) = ast::visit(&parsed, Spelling(Vec::new()));
-    for (span, text) in changes.into_iter().rev() {
+    let parsed = ast::parse::Parser::new().parse(pattern);
+    let parsed = parsed.map_err(|e| regex::Error::Syntax(e.to_string()))?;
+    for (span, text) in ast::visit(&parsed, Spelling(Vec::new()))?.into_iter().rev() {
         out.replace_range(span.start.offset..span.end.offset, text);
     }
-    out
+    Ok(out)
 }
 
 /// Where to write what instead, in the order of the pattern.
@@ -369,7 +370,7 @@ impl Spelling {
 
 impl ast::Visitor for Spelling {
     type Output = Vec<(ast::Span, &'static str)>;
-    type Err = std::convert::Infallible;
+    type Err = regex::Error;
 
     fn finish(self) -> Result<Self::Output, Self::Err> {
         Ok(self.0)
@@ -378,20 +379,37 @@ impl ast::Visitor for Spelling {
     fn visit_pre(&mut self, ast: &ast::Ast) -> Result<(), Self::Err> {
         match ast {
             ast::Ast::ClassPerl(class) => self.class(class),
-            ast::Ast::Assertion(at) if at.kind == ast::AssertionKind::WordBoundary => {
-                self.0.push((at.span, r"(?-u:\b)"));
-            }
+            ast::Ast::Assertion(at) => match at.kind {
+                ast::AssertionKind::WordBoundary => self.0.push((at.span, r"(?-u:\b)")),
+                ast::AssertionKind::WordBoundaryStartAngle => self.0.push((at.span, "<")),
+                ast::AssertionKind::WordBoundaryEndAngle => self.0.push((at.span, ">")),
+                _ => {}
+            },
             _ => {}
         }
         Ok(())
     }
 
     fn visit_class_set_item_pre(&mut self, item: &ast::ClassSetItem) -> Result<(), Self::Err> {
-        if let ast::ClassSetItem::Perl(class) = item {
-            self.class(class);
+        match item {
+            ast::ClassSetItem::Perl(class) => self.class(class),
+            ast::ClassSetItem::Bracketed(_) => return Err(other_meaning("[")),
+            _ => {}
         }
         Ok(())
     }
+
+    fn visit_class_set_binary_op_pre(
+        &mut self,
+        _: &ast::ClassSetBinaryOp,
+    ) -> Result<(), Self::Err> {
+        Err(other_meaning("&&, -- or ~~"))
+    }
+}
+
+/// Go takes these characters as they are, this crate as operations on sets.
+fn other_meaning(found: &str) -> regex::Error {
+    regex::Error::Syntax(format!("{found} inside [..] is ambiguous, put a \\ before the character"))
 }
 
 #[cfg(test)]

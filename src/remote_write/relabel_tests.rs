@@ -230,11 +230,16 @@ fn patterns_are_read_as_go_reads_them() {
         (r"\pL", "\u{e4}", true),
         ("(?i)SHOP", "shop", true),
         (r"\\d", r"\d", true),
+        (r"a\/\_\-\:", "a/_-:", true),
+        (r"\<a\>", "<a>", true),
+        (r"\<a\>", "a", false),
+        (r"[[:alpha:]\[]+", "a[", true),
+        (r"[^\]&-]", "x", true),
     ] {
         let regex = compile_regex(pattern).expect(pattern);
         assert_eq!(regex.is_match(text), matches, "{pattern} on {text}");
     }
-    for pattern in ["(", ")(", "*", r"(?<=a)b"] {
+    for pattern in ["(", ")(", "*", r"(?<=a)b", r"\Qa\E", "[a[b]]", "[a&&b]", "[a--b]"] {
         assert!(compile_regex(pattern).is_err(), "{pattern}");
     }
 }

@@ -35,6 +35,7 @@ const CASES: &[&[Step]] = &[
     &[&[("action", "drop"), ("source_labels", "version"), ("regex", r"\d+\.\d+")]],
     &[&[("action", "drop"), ("source_labels", "text"), ("regex", r"\w+\s\w+.*")]],
     &[&[("action", "keep"), ("source_labels", "text"), ("regex", r".*\bz.*|[^\w]*")]],
+    &[&[("action", "keep"), ("source_labels", "text"), ("regex", r"a\-b|\<.*|[[:alpha:]]+\ \w+")]],
     &[&[("action", "keepequal"), ("source_labels", "service"), ("target_label", "peer")]],
     &[&[("action", "dropequal"), ("source_labels", "service"), ("target_label", "peer")]],
     &[&[("source_labels", "service"), ("target_label", "app")]],
