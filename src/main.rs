@@ -1,3 +1,7 @@
 //! The program: arguments, configuration, exit codes.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spanmill::cli::main(std::env::args_os())
+}
