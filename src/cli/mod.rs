@@ -131,17 +131,19 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Help and version go to stdout; an error becomes one line, with its tip and without the usage.
+/// Help and version go to stdout, an error is told in a line.
 fn clap_exit(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() { usage(one_line(error)) } else { print(&error.render().to_string()) }
+}
+
+/// The error and its tip, without the usage.
+fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    if !error.use_stderr() {
-        return print(&text);
-    }
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
     let lines: Vec<&str> =
         lines.map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: ")).collect();
-    usage(lines.join("; ").replace(":; ", ": "))
+    lines.join("; ").replace(":; ", ": ")
 }
 
 #[cfg(test)]

@@ -72,7 +72,9 @@ impl Checker<'_> {
             }
             (kind, body) => {
                 let node = Node { place: node.place, body };
-                self.leaf(kind, &node, path).then_some(node)
+                // no rule between keys applies to a choice that is none: it stays as it is
+                let is_kept = self.leaf(kind, &node, path) || matches!(kind, Kind::Choice(_));
+                is_kept.then(|| if matches!(kind, Kind::Slack) { both_sides(node) } else { node })
             }
         }
     }
@@ -234,6 +236,16 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// One duration is meant for both directions.
+fn both_sides(node: Node) -> Node {
+    if matches!(node.body, Body::Map(_)) {
+        return node;
+    }
+    let place = node.place;
+    let sides = ["past", "future"].map(|side| (side.to_owned(), (place, node.clone())));
+    Node::new(place, Body::Map(Map::from(sides)))
 }
 
 /// What is wrong with a scalar of this kind.

@@ -8,7 +8,7 @@ use config::{ConfigError, Source, Value};
 
 use super::node::{Body, Map, Node};
 use super::problem::{Origin, Place, Problems};
-use super::{check, schema, yaml};
+use super::{check, schema, values, yaml};
 
 const PREFIX: &str = "SPANMILL__";
 /// No key has as many; a bound, because nodes are walked by recursion.
@@ -31,12 +31,8 @@ pub struct Inputs {
 pub(crate) fn merge(inputs: &Inputs, problems: &mut Problems) -> Node {
     let mut builder = config::Config::builder().add_source(Layer(schema::defaults(schema::ROOT)));
     let file = inputs.file.as_deref().and_then(|path| read_file(path, problems));
-    let file = file.map(|text| (&inputs.file, text));
-    if let Some((Some(path), text)) = file {
-        let origin = problems.origin(Origin::File(path.clone()));
-        if let Some(root) = yaml::parse(&text, origin, problems) {
-            builder = builder.add_source(Layer::checked(root, problems));
-        }
+    if let Some(root) = file.and_then(|(origin, text)| yaml::parse(&text, origin, problems)) {
+        builder = builder.add_source(Layer::checked(root, problems));
     }
     let environment = environment(&inputs.environment, problems);
     let set = inputs.set.iter().filter_map(|text| assignment(text, problems)).collect::<Vec<_>>();
@@ -76,20 +72,30 @@ impl Source for Layer {
     }
 }
 
-fn read_file(path: &Path, problems: &mut Problems) -> Option<String> {
-    let message = match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return Some(text),
-            Err(error) => {
-                let valid_to = error.utf8_error().valid_up_to();
-                format!("not UTF-8: found byte {valid_to} to be no text")
-            }
-        },
-        Err(error) => format!("can't be read: {}", error.to_string().to_lowercase()),
-    };
+fn read_file(path: &Path, problems: &mut Problems) -> Option<(usize, String)> {
     let origin = problems.origin(Origin::File(path.to_owned()));
-    problems.add(Place { origin, line: 0, column: 0 }, "", message);
-    None
+    let mut place = Place { origin, line: 0, column: 0 };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let error = error.to_string().to_lowercase();
+            problems.add(place, "", format!("can't be read: {error}"));
+            return None;
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => Some((origin, text)),
+        Err(error) => {
+            let (before, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+            let before = String::from_utf8_lossy(before);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            place.line = number(before.split('\n').count());
+            place.column = number(line.chars().count() + 1);
+            problems.add(place, "", "found bytes that are not UTF-8");
+            None
+        }
+    }
 }
 
 /// One root for each variable, in the order of their names.
@@ -115,9 +121,10 @@ fn environment(variables: &[(OsString, OsString)], problems: &mut Problems) -> V
 fn assignment(text: &str, problems: &mut Problems) -> Option<Node> {
     let (path, value) = text.split_once('=').unwrap_or((text, ""));
     let origin = problems.origin(Origin::Named(format!("--set {path}")));
-    if !text.contains('=') {
+    if path.trim().is_empty() || !text.contains('=') {
         let place = Place { origin, line: 0, column: 0 };
-        problems.add(place, "", "found no \"=\", expected key=value");
+        let found = values::shown(text);
+        problems.add(place, "", format!("found {found}, expected key=value"));
         return None;
     }
     nested(path.trim(), value, origin, problems)

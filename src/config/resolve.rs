@@ -119,17 +119,8 @@ fn enabled(names: &Node) -> stage::Processors {
 }
 
 fn window(node: &Node, problems: &mut Problems) -> Option<stage::Window> {
-    let window = match &node.body {
-        Body::Map(_) => {
-            // a layer may have written one of them over another layer's single duration
-            let side = |name: &str, default: u64| match node.at(name).body {
-                Body::Nothing => Duration::from_secs(default),
-                _ => node.at(name).duration(),
-            };
-            stage::Window { past: side("past", 3_600), future: side("future", 600) }
-        }
-        _ => stage::Window { past: node.duration(), future: node.duration() },
-    };
+    let window =
+        stage::Window { past: node.at("past").duration(), future: node.at("future").duration() };
     let stage::Window { past, future } = window;
     if past.is_zero() != future.is_zero() {
         let message =

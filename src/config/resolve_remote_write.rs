@@ -45,13 +45,21 @@ impl Entry<'_> {
         let (min_backoff, max_backoff) =
             (queue.at("min_backoff").duration(), queue.at("max_backoff").duration());
         if min_backoff > max_backoff {
-            let (key, place) = match queue.at("max_backoff").place.origin {
-                0 => ("min_backoff", queue.at("min_backoff").place),
-                _ => ("max_backoff", queue.at("max_backoff").place),
+            // a default is not to blame
+            let (key, message) = match queue.at("max_backoff").place.origin {
+                0 => (
+                    "min_backoff",
+                    format!("found {min_backoff:?}, expected at most max_backoff, {max_backoff:?}"),
+                ),
+                _ => (
+                    "max_backoff",
+                    format!(
+                        "found {max_backoff:?}, expected at least min_backoff, {min_backoff:?}"
+                    ),
+                ),
             };
-            let message =
-                format!("found {max_backoff:?}, expected at least min_backoff, {min_backoff:?}");
-            self.problems.add(place, &format!("{}.queue_config.{key}", self.path), message);
+            let path = format!("{}.queue_config.{key}", self.path);
+            self.problems.add(queue.at(key).place, &path, message);
         }
         let tls = self.tls();
         let relabel = node.at("write_relabel_configs").list().iter().enumerate();
