@@ -730,7 +730,7 @@ fn texts() -> impl Strategy<Value = String> {
         Just("\r"),
         Just("\u{0}"),
         Just("\u{85}"),
-        Just("ä"),
+        Just("\u{e4}"),
         Just("<<: "),
         Just("@"),
     ];
