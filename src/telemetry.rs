@@ -9,6 +9,12 @@ use prometheus::{
     Opts, Registry,
 };
 
+/// The commit that was built, or `unknown` outside a checkout.
+pub const COMMIT: &str = match option_env!("SPANMILL_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Label value `protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -201,7 +207,7 @@ impl Telemetry {
         let info = Gauge::with_opts(
             Opts::new("spanmill_build_info", "1; the version and commit that runs")
                 .const_label("version", env!("CARGO_PKG_VERSION"))
-                .const_label("commit", crate::cli::COMMIT),
+                .const_label("commit", COMMIT),
         );
         register(&self.registry, info).set(1.0);
         let process = prometheus::process_collector::ProcessCollector::for_self();

@@ -8,6 +8,7 @@ mod completion;
 pub mod replay;
 pub mod run;
 
+use crate::telemetry::COMMIT;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{Write, stderr, stdout};
@@ -19,11 +20,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config;
 
-/// The commit that was built, or `unknown` outside a checkout.
-pub const COMMIT: &str = match option_env!("SPANMILL_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
 
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (commit {COMMIT})", env!("CARGO_PKG_VERSION")));
