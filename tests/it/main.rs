@@ -1,6 +1,12 @@
-//! One binary for all tests that see Spanmill from outside.
+//! Spanmill from outside, and the shape of its sources: one binary, a line on each module.
 
+/// The shape of `src/`: who may import whom, sizes, marks.
+mod tidy;
+
+/// What the tests stand on.
 mod support;
 
+/// Relabelling, compared with a real Prometheus.
 mod relabel;
+/// One exchange with an endpoint, whatever it answers.
 mod remote_write_client;
