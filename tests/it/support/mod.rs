@@ -1,12 +1,35 @@
-//! What the tests share.
+//! What the tests stand on: corpora and their oracle, the program and real servers as processes.
 
 use std::time::Duration;
 
 use spanmill::remote_write::{Auth, EndpointSettings, TlsSettings};
 
+/// An in-process endpoint of remote write that keeps what it is sent.
+pub(crate) mod capture;
+/// The corpora of spans.
+pub(crate) mod corpus;
+/// A small HTTP client.
+pub(crate) mod http;
+/// What to expect of a corpus.
+pub(crate) mod oracle;
+/// OTLP/JSON, apart from the product's own reader.
+pub(crate) mod otlp_json;
+/// The built program as a process.
+pub(crate) mod process;
+/// A real Prometheus for remote write.
 pub(crate) mod prometheus;
+/// A scripted endpoint of remote write.
 pub(crate) mod receiver;
+/// Remote write 1.0 by hand: messages, decoding, encoding.
+pub(crate) mod remote_write;
+/// OTLP over gRPC and HTTP, in every encoding.
+pub(crate) mod send;
+/// Prometheus and VictoriaMetrics as processes.
+pub(crate) mod servers;
+/// What an endpoint like Prometheus has stored.
 pub(crate) mod stored;
+/// Waiting for conditions, with a deadline.
+pub(crate) mod wait;
 
 /// An endpoint with the defaults.
 pub(crate) fn settings(url: &str) -> EndpointSettings {

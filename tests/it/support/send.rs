@@ -1,0 +1,187 @@
+//! OTLP as senders send it: over gRPC and HTTP, as protobuf and JSON, in every encoding.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+use super::corpus::Form;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Grpc,
+    HttpProtobuf,
+    HttpJson,
+}
+
+impl Protocol {
+    pub(crate) fn form(self) -> Form {
+        match self {
+            Self::Grpc | Self::HttpProtobuf => Form::Protobuf,
+            Self::HttpJson => Form::Json,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    pub(crate) const ALL: [Self; 3] = [Self::Identity, Self::Gzip, Self::Zstd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn encode(self, body: &Bytes) -> Bytes {
+        match self {
+            Self::Identity => body.clone(),
+            Self::Gzip => {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                gzip.write_all(body).expect("into memory");
+                gzip.finish().expect("into memory").into()
+            }
+            Self::Zstd => zstd::encode_all(&body[..], 1).expect("into memory").into(),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Of HTTP.
+    pub(crate) status: u16,
+    /// Of gRPC, from the trailers or an answer without a body.
+    pub(crate) grpc_status: Option<String>,
+    pub(crate) headers: HeaderMap,
+    /// Without gRPC's frame.
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Taken, and nothing to say about it.
+    pub(crate) fn is_ok(&self) -> bool {
+        let ok = self.status == 200 && self.grpc_status.as_deref().is_none_or(|code| code == "0");
+        ok && (self.body.is_empty() || &self.body[..] == b"{}")
+    }
+}
+
+/// One connection, one request after the other.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    protocol: Protocol,
+    encoding: Encoding,
+    addr: SocketAddr,
+    connection: Connection,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    pub(crate) async fn connect(addr: SocketAddr, protocol: Protocol, encoding: Encoding) -> Self {
+        let stream = TcpStream::connect(addr).await.unwrap_or_else(|e| panic!("{addr}: {e}"));
+        let stream = TokioIo::new(stream);
+        let connection = if protocol == Protocol::Grpc {
+            let handshake = http2::handshake(TokioExecutor::new(), stream).await;
+            let (sender, connection) = handshake.expect("HTTP/2 begins");
+            tokio::spawn(connection);
+            Connection::Http2(sender)
+        } else {
+            let (sender, connection) = http1::handshake(stream).await.expect("HTTP/1.1 begins");
+            tokio::spawn(connection);
+            Connection::Http1(sender)
+        };
+        Self { protocol, encoding, addr, connection }
+    }
+
+    /// `Err` when the connection ended without an answer.
+    pub(crate) async fn send(&mut self, body: &Bytes) -> Result<Answer, String> {
+        let request = self.request(body);
+        let sent = async {
+            let answer = match &mut self.connection {
+                Connection::Http1(sender) => {
+                    sender.ready().await.map_err(|error| error.to_string())?;
+                    sender.send_request(request).await
+                }
+                Connection::Http2(sender) => {
+                    sender.ready().await.map_err(|error| error.to_string())?;
+                    sender.send_request(request).await
+                }
+            };
+            let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+            let body = body.collect().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((head, body.trailers().cloned().unwrap_or_default(), body.to_bytes()))
+        };
+        let sent = tokio::time::timeout(DEADLINE, sent).await;
+        let (head, trailers, body) = sent.map_err(|_| format!("no answer in {DEADLINE:?}"))??;
+        let grpc_status = trailers.get("grpc-status").or_else(|| head.headers.get("grpc-status"));
+        let framed = self.protocol == Protocol::Grpc && body.len() >= 5;
+        Ok(Answer {
+            status: head.status.as_u16(),
+            grpc_status: grpc_status.map(|code| code.to_str().expect("digits").to_owned()),
+            headers: head.headers,
+            body: if framed { body.slice(5..) } else { body },
+        })
+    }
+
+    /// Every body must be taken.
+    pub(crate) async fn send_all(&mut self, bodies: &[Bytes]) {
+        for (at, body) in bodies.iter().enumerate() {
+            let answer = self.send(body).await;
+            let taken = answer.as_ref().is_ok_and(Answer::is_ok);
+            let (protocol, encoding) = (self.protocol, self.encoding);
+            assert!(taken, "request {at} over {protocol:?} {encoding:?}: {answer:?}");
+        }
+    }
+
+    fn request(&self, body: &Bytes) -> Request<Full<Bytes>> {
+        let encoded = self.encoding.encode(body);
+        let request = Request::post(match self.protocol {
+            Protocol::Grpc => format!("http://{}{EXPORT}", self.addr),
+            Protocol::HttpProtobuf | Protocol::HttpJson => "/v1/traces".to_owned(),
+        });
+        let coded = self.encoding != Encoding::Identity;
+        let request = match self.protocol {
+            Protocol::Grpc => request
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .header("grpc-encoding", self.encoding.name()),
+            Protocol::HttpProtobuf => request.header("content-type", "application/x-protobuf"),
+            Protocol::HttpJson => request.header("content-type", "application/json"),
+        };
+        if self.protocol == Protocol::Grpc {
+            let mut framed = BytesMut::with_capacity(encoded.len() + 5);
+            framed.put_u8(u8::from(coded));
+            framed.put_u32(u32::try_from(encoded.len()).expect("a frame's length has 32 bits"));
+            framed.put(encoded);
+            return request.body(Full::new(framed.freeze())).expect("well-formed");
+        }
+        let request = request.header("host", self.addr.to_string());
+        let request =
+            if coded { request.header("content-encoding", self.encoding.name()) } else { request };
+        request.body(Full::new(encoded)).expect("well-formed")
+    }
+}
