@@ -12,3 +12,9 @@ mod support;
 mod relabel;
 /// One exchange with an endpoint, whatever it answers.
 mod remote_write_client;
+/// Every corpus over every protocol and encoding, compared with its oracle.
+mod corpora;
+/// The queries that people ask of a real Prometheus, and exemplars.
+mod prometheus;
+/// SIGTERM under load.
+mod shutdown;

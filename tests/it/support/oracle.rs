@@ -181,6 +181,28 @@ pub(crate) fn differences(
     differences
 }
 
+#[track_caller]
+pub(crate) fn assert_equal(
+    expected: &BTreeMap<Labels, f64>,
+    found: &BTreeMap<Labels, f64>,
+    also: &[&str],
+    source: &str,
+) {
+    let differences = differences(expected, found, also);
+    let n = differences.len();
+    let first = differences.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+    assert!(n == 0, "{source}: {n} differences, the first:\n{first}");
+}
+
+/// Takes off the labels that tell where a series comes from, the external label `run` and the
+/// instance; they must be there.
+pub(crate) fn strip_origin(mut labels: Labels, run: &str) -> Labels {
+    const INSTANCE: &str = "__metrics_gen_instance";
+    assert_eq!(labels.remove("run").as_deref(), Some(run), "{labels:?}");
+    assert!(labels.remove(INSTANCE).is_some(), "no {INSTANCE}: {labels:?}");
+    labels
+}
+
 mod tests {
     use super::*;
     use crate::support::corpus;

@@ -257,7 +257,7 @@ fn read_enum(json: &Value, by_name: impl Fn(&str) -> Option<i32>) -> i32 {
 
 fn unhex(json: &Value) -> Vec<u8> {
     let digits = text(json);
-    assert!(digits.is_ascii() && digits.len() % 2 == 0, "not an id: {digits}");
+    assert!(digits.is_ascii() && digits.len().is_multiple_of(2), "not an id: {digits}");
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex");
     (0..digits.len()).step_by(2).map(byte).collect()
 }

@@ -32,6 +32,14 @@ impl Protocol {
             Self::HttpJson => Form::Json,
         }
     }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Grpc => "application/grpc",
+            Self::HttpProtobuf => "application/x-protobuf",
+            Self::HttpJson => "application/json",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,11 +155,14 @@ impl Sender {
         })
     }
 
-    /// Every body must be taken.
+    /// Every body must be taken, and answered in its own media type.
     pub(crate) async fn send_all(&mut self, bodies: &[Bytes]) {
         for (at, body) in bodies.iter().enumerate() {
             let answer = self.send(body).await;
-            let taken = answer.as_ref().is_ok_and(Answer::is_ok);
+            let taken = answer.as_ref().is_ok_and(|answer| {
+                let media_type = answer.headers.get("content-type");
+                answer.is_ok() && media_type.is_some_and(|name| name == self.protocol.media_type())
+            });
             let (protocol, encoding) = (self.protocol, self.encoding);
             assert!(taken, "request {at} over {protocol:?} {encoding:?}: {answer:?}");
         }
@@ -164,24 +175,122 @@ impl Sender {
             Protocol::HttpProtobuf | Protocol::HttpJson => "/v1/traces".to_owned(),
         });
         let coded = self.encoding != Encoding::Identity;
-        let request = match self.protocol {
-            Protocol::Grpc => request
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .header("grpc-encoding", self.encoding.name()),
-            Protocol::HttpProtobuf => request.header("content-type", "application/x-protobuf"),
-            Protocol::HttpJson => request.header("content-type", "application/json"),
-        };
+        let request = request.header("content-type", self.protocol.media_type());
         if self.protocol == Protocol::Grpc {
             let mut framed = BytesMut::with_capacity(encoded.len() + 5);
             framed.put_u8(u8::from(coded));
             framed.put_u32(u32::try_from(encoded.len()).expect("a frame's length has 32 bits"));
             framed.put(encoded);
+            let request =
+                request.header("te", "trailers").header("grpc-encoding", self.encoding.name());
             return request.body(Full::new(framed.freeze())).expect("well-formed");
         }
         let request = request.header("host", self.addr.to_string());
         let request =
             if coded { request.header("content-encoding", self.encoding.name()) } else { request };
         request.body(Full::new(encoded)).expect("well-formed")
+    }
+}
+
+mod tests {
+    use std::convert::Infallible;
+    use std::io::Read;
+    use std::sync::{Arc, Mutex};
+
+    use flate2::read::GzDecoder;
+    use http::Response;
+    use http_body_util::combinators::BoxBody;
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper_util::server::conn::auto;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const BODY: &[u8] = b"a body, a body, a body, a body";
+    const SUITE: [Protocol; 3] = [Protocol::Grpc, Protocol::HttpProtobuf, Protocol::HttpJson];
+
+    type Arrived = Arc<Mutex<Vec<(http::request::Parts, Bytes)>>>;
+
+    #[tokio::test]
+    async fn a_body_arrives_framed_and_encoded_as_its_headers_say() {
+        let (addr, arrived) = serve().await;
+        let suite = SUITE.into_iter().flat_map(|p| Encoding::ALL.map(|e| (p, e)));
+        for (protocol, encoding) in suite {
+            let mut sender = Sender::connect(addr, protocol, encoding).await;
+            sender.send_all(&[Bytes::from_static(BODY), Bytes::from_static(BODY)]).await;
+            let requests = std::mem::take(&mut *arrived.lock().expect("not poisoned"));
+            assert_eq!(requests.len(), 2);
+            requests.into_iter().for_each(|(head, body)| check(protocol, encoding, &head, body));
+        }
+    }
+
+    fn check(protocol: Protocol, encoding: Encoding, head: &http::request::Parts, body: Bytes) {
+        let header = |name| head.headers.get(name).map(|value| value.to_str().expect("text"));
+        let (path, media_type, named) = match protocol {
+            Protocol::Grpc => (EXPORT, "application/grpc", "grpc-encoding"),
+            Protocol::HttpProtobuf => ("/v1/traces", "application/x-protobuf", "content-encoding"),
+            Protocol::HttpJson => ("/v1/traces", "application/json", "content-encoding"),
+        };
+        assert_eq!((head.uri.path(), header("content-type")), (path, Some(media_type)));
+        let body = if protocol == Protocol::Grpc {
+            let len = u32::from_be_bytes(body[1..5].try_into().expect("4 bytes"));
+            assert_eq!(len as usize, body.len() - 5);
+            assert_eq!(body[0], u8::from(encoding != Encoding::Identity));
+            body.slice(5..)
+        } else {
+            body
+        };
+        let inflated = match header(named).unwrap_or("identity") {
+            "gzip" => {
+                let mut inflated = Vec::new();
+                GzDecoder::new(&body[..]).read_to_end(&mut inflated).expect("whole gzip");
+                inflated
+            }
+            "zstd" => zstd::decode_all(&body[..]).expect("whole zstd"),
+            _ => body.to_vec(),
+        };
+        assert_eq!(header(named).unwrap_or("identity"), encoding.name());
+        assert_eq!(inflated, BODY);
+    }
+
+    /// Takes everything, answers as a receiver does.
+    async fn serve() -> (SocketAddr, Arrived) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let arrived = Arrived::default();
+        let kept = Arc::clone(&arrived);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let kept = Arc::clone(&kept);
+                let service = service_fn(move |request| answer(request, Arc::clone(&kept)));
+                let builder = auto::Builder::new(TokioExecutor::new());
+                tokio::spawn(async move {
+                    let served = builder.serve_connection(TokioIo::new(stream), service).await;
+                    drop(served);
+                });
+            }
+        });
+        (addr, arrived)
+    }
+
+    async fn answer(
+        request: Request<Incoming>,
+        arrived: Arrived,
+    ) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+        let (head, body) = request.into_parts();
+        let media_type = head.headers["content-type"].clone();
+        let grpc = media_type == "application/grpc";
+        let body = body.collect().await?.to_bytes();
+        arrived.lock().expect("not poisoned").push((head, body));
+        let body = Full::new(Bytes::from_static(if grpc { &[0; 5] } else { b"" }));
+        let trailers = HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static("0"),
+        )]);
+        let trailers = async move { grpc.then_some(Ok(trailers)) };
+        let mut answer = Response::new(body.with_trailers(trailers).boxed());
+        answer.headers_mut().insert("content-type", media_type);
+        Ok(answer)
     }
 }
