@@ -10,11 +10,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
+use spanmill::clock::Clock;
 
 use crate::support::capture::{Capture, Seen};
 use crate::support::corpus::{self, Corpus};
 use crate::support::oracle::{Histogram, Labels, Oracle, assert_equal, strip_origin};
 use crate::support::process::{Config, Spanmill};
+use crate::support::remote_write;
 use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::servers::{FoundExemplar, Server};
 use crate::support::servers::{prometheus, shared_prometheus, victoria_metrics};
@@ -26,10 +28,13 @@ const BUCKETS: &str = "traces_spanmetrics_latency_bucket";
 const ALSO: [&str; 1] = ["traces_spanmetrics_size_total"];
 /// Of `[5m]`, in seconds.
 const WINDOW: f64 = 300.0;
+/// External label of the runs that answer the queries.
+const RUN: &str = "queries";
+/// Of the samples that the queries see, besides the birth.
+const TICKS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rates_error_ratios_and_quantiles_are_those_of_the_oracle() {
-    const RUN: &str = "queries";
     let (prometheus, victoria) = tokio::join!(prometheus(), victoria_metrics());
     let capture = Capture::start().await;
     let urls = vec![capture.url(), prometheus.write_url(), victoria.write_url()];
@@ -38,38 +43,65 @@ async fn rates_error_ratios_and_quantiles_are_those_of_the_oracle() {
     let oracle = corpus.oracle();
     // As one request, so that all series are born at one tick and factors of time cancel in ratios.
     sender.send_all(&[corpus.as_one_request()]).await;
-    const TICKS: usize = 3;
     let n_series = oracle.series().len();
     let ticked = |seen: &Seen| {
         seen.series.len() >= n_series && seen.series.values().all(|s| s.samples.len() > TICKS)
     };
     capture.wait_until("a birth and three ticks of every series", WITHIN, ticked).await;
     let at = last_common_timestamp(&capture.seen(), TICKS);
-    for (family, n) in [(CALLS, oracle.operations.len()), (BUCKETS, oracle.operations.len() * 15)] {
-        wait_for_sample(&prometheus, family, at, n).await;
-    }
-
-    rates_are_within_the_extrapolations_bounds(&prometheus, &oracle, at, TICKS + 1).await;
-    error_ratios_are_the_oracles(&prometheus, &oracle, at).await;
-    quantiles_are_the_oracles(&prometheus, &oracle, at).await;
-    victoria_metrics_has_every_series(&victoria, &oracle, RUN, at).await;
+    both_answer_as_the_oracle(&prometheus, &victoria, &oracle, at).await;
     spanmill.stop().await;
 }
 
-/// Counters start from their zero, so that only the end of the window is extrapolated.
-async fn rates_are_within_the_extrapolations_bounds(
+/// The expectations themselves, held against the servers without the program between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn samples_written_by_hand_give_the_same_answers() {
+    let (prometheus, victoria) = tokio::join!(prometheus(), victoria_metrics());
+    let oracle = corpus::named("py-shop-grpc").oracle();
+    let of_run = |(mut labels, value): (Labels, f64)| {
+        labels.insert("run".to_owned(), RUN.to_owned());
+        labels.insert("__metrics_gen_instance".to_owned(), "by-hand".to_owned());
+        (labels, value)
+    };
+    let series: BTreeMap<Labels, f64> = oracle.series().into_iter().map(of_run).collect();
+    let zeros = series.keys().map(|labels| (labels.clone(), 0.0)).collect();
+    let last = Clock::default().now_unix_ms();
+    let first = last - 1000 * (TICKS as i64 - 1);
+    let ticks = (0..TICKS as i64).map(|tick| (&series, first + 1000 * tick));
+    for (values, at) in [(&zeros, first - 1)].into_iter().chain(ticks) {
+        let request = remote_write::snapshot(values, at);
+        prometheus.write(&request).await;
+        victoria.write(&request).await;
+    }
+    both_answer_as_the_oracle(&prometheus, &victoria, &oracle, last as f64 / 1000.0).await;
+}
+
+async fn both_answer_as_the_oracle(
     prometheus: &Server,
+    victoria: &Server,
     oracle: &Oracle,
     at: f64,
-    n_samples: usize,
 ) {
+    let n_operations = oracle.operations.len();
+    for (family, n) in [(CALLS, n_operations), (BUCKETS, n_operations * 15)] {
+        wait_for_sample(prometheus, family, at, n).await;
+        wait_for_sample(victoria, family, at, n).await;
+    }
+    rates_are_within_the_extrapolations_bounds(prometheus, oracle, at).await;
+    error_ratios_are_the_oracles(prometheus, oracle, at).await;
+    quantiles_are_the_oracles(prometheus, oracle, at).await;
+    victoria_metrics_has_every_series(victoria, oracle, at).await;
+}
+
+/// Counters start from their zero, so that only the end of the window is extrapolated.
+async fn rates_are_within_the_extrapolations_bounds(prometheus: &Server, oracle: &Oracle, at: f64) {
     let query = "sum(rate(traces_spanmetrics_calls_total[5m])) by (service)";
     let found = by_label(prometheus, query, "service", at).await;
     let expected = merged(oracle, "service", |_| true);
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (service, histogram) in &expected {
         let calls = histogram.count as f64;
-        let most = calls * (1.0 + 1.1 / (n_samples - 1) as f64);
+        let most = calls * (1.0 + 1.1 / TICKS as f64);
         let increase = found[service] * WINDOW;
         let within = (calls * (1.0 - 1e-9)..=most * (1.0 + 1e-9)).contains(&increase);
         assert!(within, "{service}: {increase} calls in 5m, expected {calls} to {most}");
@@ -107,12 +139,9 @@ async fn quantiles_are_the_oracles(prometheus: &Server, oracle: &Oracle, at: f64
     }
 }
 
-async fn victoria_metrics_has_every_series(victoria: &Server, oracle: &Oracle, run: &str, at: f64) {
-    for (family, n) in [(CALLS, oracle.operations.len()), (BUCKETS, oracle.operations.len() * 15)] {
-        wait_for_sample(victoria, family, at, n).await;
-    }
+async fn victoria_metrics_has_every_series(victoria: &Server, oracle: &Oracle, at: f64) {
     let found = victoria.query(r#"{__name__=~"traces_.+"}"#, Some(at)).await;
-    let found = found.into_iter().map(|(labels, (_, v))| (strip_origin(labels, run), v)).collect();
+    let found = found.into_iter().map(|(labels, (_, v))| (strip_origin(labels, RUN), v)).collect();
     assert_equal(&oracle.series(), &found, &ALSO, "VictoriaMetrics");
 }
 

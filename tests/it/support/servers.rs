@@ -14,10 +14,14 @@ use tokio::sync::Mutex;
 use super::http::{self, with_query};
 use super::oracle::Labels;
 use super::process::{end, free_ports, tool};
+use super::remote_write::{self, WriteRequest};
 use super::wait;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STARTS: usize = 5;
+
+/// VictoriaMetrics takes remote write at this path too.
+const WRITE_PATH: &str = "/api/v1/write";
 
 const PROMETHEUS_CONFIG: &str = "storage: { exemplars: { max_exemplars: 1000000 } }\n";
 
@@ -116,16 +120,20 @@ async fn start(
 }
 
 impl Server {
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Where it takes remote write 1.0; VictoriaMetrics takes it at this path too.
+    /// Where it takes remote write 1.0.
     pub(crate) fn write_url(&self) -> String {
-        format!("http://{}/api/v1/write", self.addr)
+        format!("http://{}{WRITE_PATH}", self.addr)
     }
 
-    pub(crate) fn log(&self) -> String {
+    /// Made by hand, and taken.
+    pub(crate) async fn write(&self, request: &WriteRequest) {
+        let body = remote_write::encode(request);
+        let answer = http::post(self.addr, WRITE_PATH, &remote_write::HEADERS, body).await;
+        let answer = answer.unwrap_or_else(|e| panic!("{e}; log: {}", self.log()));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).expect("the server's log")
     }
 
@@ -215,7 +223,7 @@ mod tests {
     use super::*;
     use crate::support::corpus;
     use crate::support::oracle::differences;
-    use crate::support::remote_write::{self, Exemplar, Label};
+    use crate::support::remote_write::{Exemplar, Label};
 
     const WITHIN: Duration = Duration::from_secs(30);
     const ALL: &str = r#"{__name__=~"traces_.+"}"#;
@@ -234,7 +242,7 @@ mod tests {
         let labels = vec![label("span_id", "00000000000000ab"), label("traceID", &"ab".repeat(16))];
         let exemplar = Exemplar { labels, value: 0.25, timestamp: now };
         request.timeseries[0].exemplars.push(exemplar);
-        write(&server, &request).await;
+        server.write(&request).await;
 
         let of_run = r#"{run="by-hand"}"#;
         let at = now as f64 / 1000.0;
@@ -258,7 +266,7 @@ mod tests {
         let server = victoria_metrics().await;
         let series = corpus::named("py-shop-grpc").oracle().series();
         let now = Clock::default().now_unix_ms();
-        write(&server, &remote_write::snapshot(&series, now)).await;
+        server.write(&remote_write::snapshot(&series, now)).await;
         wait::until("VictoriaMetrics to show what it took", WITHIN, async || {
             let found = server.query(ALL, Some(now as f64 / 1000.0)).await;
             let found = found.into_iter().map(|(labels, (_, value))| (labels, value)).collect();
@@ -275,12 +283,5 @@ mod tests {
             (labels, value)
         };
         series.into_iter().map(label).collect()
-    }
-
-    async fn write(server: &Server, request: &remote_write::WriteRequest) {
-        let body = remote_write::encode(request);
-        let answer = http::post(server.addr(), "/api/v1/write", &remote_write::HEADERS, body).await;
-        let answer = answer.expect("an answer");
-        assert_eq!(answer.status, 204, "{}", answer.text());
     }
 }
