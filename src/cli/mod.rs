@@ -20,7 +20,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config;
 
-
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (commit {COMMIT})", env!("CARGO_PKG_VERSION")));
 

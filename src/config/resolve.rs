@@ -64,6 +64,7 @@ fn collect(tree: &Node, problems: &mut Problems) -> collect::Settings {
         problems.add(label.place, key, format!("found {found}, expected at most {most} letters"));
     }
     let external_labels = registry.at("external_labels").entries();
+    let stage::Processors { calls, latency, size, .. } = enabled(tree.at("processors.enabled"));
     collect::Settings {
         collection_interval: registry.at("collection_interval").duration(),
         stale_markers: match registry.at("stale_markers").as_text().to_lowercase().as_str() {
@@ -82,6 +83,7 @@ fn collect(tree: &Node, problems: &mut Problems) -> collect::Settings {
         },
         trace_id_label_name: label.as_text().to_owned(),
         host_info_metric_name: tree.at("processors.host_info.metric_name").as_text().to_owned(),
+        families: collect::Families { calls, latency, size },
     }
 }
 

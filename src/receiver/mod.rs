@@ -1,7 +1,21 @@
 //! OTLP over gRPC and HTTP: a request is read whole, bounded, inflated once, and handed to the intake.
 
-mod intake;
 mod settings;
 
+mod accept;
+mod listeners;
+
+mod grpc;
+mod h2_settings;
+mod http;
+
+mod answer;
+mod body;
+mod json;
+mod request;
+
+mod intake;
+
 pub use intake::{Intake, TakeError, Taken};
+pub use listeners::{BindError, Listeners};
 pub use settings::{BodyLimits, Settings};

@@ -8,13 +8,13 @@ mod tidy;
 /// What the tests stand on.
 mod support;
 
-/// Relabelling, compared with a real Prometheus.
-mod relabel;
-/// One exchange with an endpoint, whatever it answers.
-mod remote_write_client;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
+/// Relabelling, compared with a real Prometheus.
+mod relabel;
+/// One exchange with an endpoint, whatever it answers.
+mod remote_write_client;
 /// SIGTERM under load.
 mod shutdown;

@@ -1,0 +1,288 @@
+//! What a sender is told: each refusal as a gRPC status and as an HTTP answer, and success likewise.
+//!
+//! Also the one place where requests are counted by how they ended.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
+use serde_json::json;
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::{TakeError, Taken};
+use crate::telemetry::{Protocol, Refused, Telemetry};
+use crate::tenant::{InvalidTenant, TENANT_HEADER};
+
+/// Why nothing was taken of a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("{0}")]
+    Undecodable(String),
+    /// gRPC's own framing was broken, whatever the message says.
+    #[error("{0}")]
+    Framing(String),
+    #[error("media type is {found:?}, expected {expected}")]
+    MediaType { found: String, expected: &'static str },
+    #[error("encoding is {found:?}, expected identity, gzip or zstd")]
+    Encoding { found: String },
+    #[error(
+        "body is larger than max_wire_bytes: found at least {found} bytes, expected at most {max}"
+    )]
+    WireTooLarge { found: usize, max: usize },
+    #[error("body inflates to more than max_inflated_bytes: expected at most {max} bytes")]
+    InflatedTooLarge { max: usize },
+    #[error("body did not arrive whole within body_timeout, {0:?}")]
+    BodyTimeout(Duration),
+    #[error("no tenant: expected one {TENANT_HEADER} header")]
+    TenantMissing,
+    #[error("{0} tenants, expected one {TENANT_HEADER} header")]
+    TenantRepeated(usize),
+    #[error("malformed tenant: {0}")]
+    TenantInvalid(#[from] InvalidTenant),
+    #[error("shutting down: expected another try later")]
+    Draining,
+    #[error("method is {0}, expected POST")]
+    Method(http::Method),
+    #[error("path is {0:?}, expected \"/v1/traces\"")]
+    Path(String),
+}
+
+impl From<TakeError> for Refusal {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Undecodable(_) => Self::Undecodable(error.to_string()),
+        }
+    }
+}
+
+impl Refusal {
+    /// `None` for what is no trace request at all.
+    fn reason(&self) -> Option<Refused> {
+        match self {
+            Self::Undecodable(_) | Self::Framing(_) => Some(Refused::Undecodable),
+            Self::MediaType { .. } => Some(Refused::MediaType),
+            Self::Encoding { .. } => Some(Refused::Encoding),
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => Some(Refused::TooLarge),
+            Self::BodyTimeout(_) => Some(Refused::Timeout),
+            Self::TenantMissing | Self::TenantRepeated(_) | Self::TenantInvalid(_) => {
+                Some(Refused::Tenant)
+            }
+            Self::Draining => Some(Refused::Draining),
+            Self::Method(_) | Self::Path(_) => None,
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::Undecodable(_)
+            | Self::MediaType { .. }
+            | Self::TenantRepeated(_)
+            | Self::TenantInvalid(_) => Code::InvalidArgument,
+            Self::Framing(_) => Code::Internal,
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => Code::ResourceExhausted,
+            Self::BodyTimeout(_) => Code::DeadlineExceeded,
+            Self::TenantMissing => Code::Unauthenticated,
+            Self::Draining => Code::Unavailable,
+            Self::Encoding { .. } | Self::Method(_) | Self::Path(_) => Code::Unimplemented,
+        }
+    }
+
+    fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Undecodable(_)
+            | Self::Framing(_)
+            | Self::TenantRepeated(_)
+            | Self::TenantInvalid(_) => StatusCode::BAD_REQUEST,
+            Self::MediaType { .. } | Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TenantMissing => StatusCode::UNAUTHORIZED,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Path(_) => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// When the same request may come again; `None` = never.
+    fn retry_delay(&self) -> Option<Duration> {
+        matches!(self, Self::Draining).then(jittered_delay)
+    }
+
+    /// The status with its details: when to come again, or what was wrong with the request.
+    fn status(&self, retry: Option<Duration>) -> tonic::Status {
+        let message = self.to_string();
+        let details = match (self, retry) {
+            (_, Some(delay)) => ErrorDetails::with_retry_info(Some(delay)),
+            (Self::Undecodable(_), None) => {
+                ErrorDetails::with_bad_request_violation("body", message.as_str())
+            }
+            _ => return tonic::Status::new(self.code(), message),
+        };
+        tonic::Status::with_error_details(self.code(), message, details)
+    }
+}
+
+/// 0.5 to 5 s: refused senders do not return together.
+fn jittered_delay() -> Duration {
+    let random = RandomState::new().hash_one(());
+    Duration::from_millis(500 + random % 4501)
+}
+
+/// The media types of OTLP over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    Protobuf,
+    Json,
+}
+
+impl Media {
+    pub(super) const EXPECTED: &'static str = "application/x-protobuf or application/json";
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+pub(super) fn grpc(
+    telemetry: &Telemetry,
+    outcome: Result<Taken, Refusal>,
+) -> Response<tonic::body::Body> {
+    count(telemetry, Protocol::Grpc, &outcome);
+    let refusal = match outcome {
+        Ok(taken) => return grpc_success(taken),
+        Err(refusal) => refusal,
+    };
+    let mut answer: Response<tonic::body::Body> = refusal.status(refusal.retry_delay()).into_http();
+    match refusal {
+        Refusal::Encoding { .. } => {
+            let offer = HeaderValue::from_static("identity,gzip,zstd");
+            answer.headers_mut().insert("grpc-accept-encoding", offer);
+        }
+        // What is not gRPC is told in HTTP's words, too.
+        Refusal::MediaType { .. } => *answer.status_mut() = refusal.http_status(),
+        _ => {}
+    }
+    answer
+}
+
+fn grpc_success(taken: Taken) -> Response<tonic::body::Body> {
+    let message = response_message(taken).encode_to_vec();
+    let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut frame = Vec::with_capacity(message.len() + 5);
+    frame.push(0);
+    frame.extend_from_slice(&len.to_be_bytes());
+    frame.extend_from_slice(&message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert(tonic::Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(Bytes::from(frame)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut answer = Response::new(tonic::body::Body::new(body));
+    let media = HeaderValue::from_static("application/grpc");
+    answer.headers_mut().insert(header::CONTENT_TYPE, media);
+    answer
+}
+
+/// `media` is the request's, and so is the answer's; JSON for who sent neither.
+pub(super) fn http(
+    telemetry: &Telemetry,
+    outcome: Result<Taken, Refusal>,
+    media: Option<Media>,
+) -> Response<Full<Bytes>> {
+    count(telemetry, Protocol::Http, &outcome);
+    let media = media.unwrap_or(Media::Json);
+    let mut answer = match outcome {
+        Ok(taken) => Response::new(Full::from(http_success(taken, media))),
+        Err(refusal) => http_refusal(&refusal, media),
+    };
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media.name()));
+    answer
+}
+
+fn http_success(taken: Taken, media: Media) -> Vec<u8> {
+    match (media, response_message(taken).partial_success) {
+        (Media::Protobuf, _) => response_message(taken).encode_to_vec(),
+        (Media::Json, None) => b"{}".to_vec(),
+        (Media::Json, Some(partial)) => {
+            json!({"partialSuccess": {"errorMessage": partial.error_message}})
+                .to_string()
+                .into_bytes()
+        }
+    }
+}
+
+fn http_refusal(refusal: &Refusal, media: Media) -> Response<Full<Bytes>> {
+    let retry = refusal.retry_delay();
+    let body = match media {
+        Media::Protobuf => http_status_message(&refusal.status(retry)),
+        Media::Json => http_status_json(refusal, retry).into_bytes(),
+    };
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = refusal.http_status();
+    if let Some(delay) = retry {
+        let seconds = delay.as_secs().saturating_add(1);
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if matches!(refusal, Refusal::Method(_)) {
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    answer
+}
+
+/// `google.rpc.Status`, which is also what gRPC's details are.
+fn http_status_message(status: &tonic::Status) -> Vec<u8> {
+    if !status.details().is_empty() {
+        return status.details().to_vec();
+    }
+    let plain = tonic_types::Status {
+        code: i32::from(status.code()),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    };
+    plain.encode_to_vec()
+}
+
+fn http_status_json(refusal: &Refusal, retry: Option<Duration>) -> String {
+    let mut status = json!({"code": i32::from(refusal.code()), "message": refusal.to_string()});
+    if let (Some(delay), Some(fields)) = (retry, status.as_object_mut()) {
+        let info = json!([{
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retryDelay": format!("{:.3}s", delay.as_secs_f64()),
+        }]);
+        fields.insert("details".to_owned(), info);
+    }
+    status.to_string()
+}
+
+/// Left empty when everything was taken, as the specification asks.
+fn response_message(taken: Taken) -> ExportTraceServiceResponse {
+    let partial_success = (taken.outside_window > 0).then(|| ExportTracePartialSuccess {
+        rejected_spans: 0,
+        error_message: format!(
+            "{} of {} spans are not counted: they end outside of ingestion_time_range_slack",
+            taken.outside_window, taken.spans
+        ),
+    });
+    ExportTraceServiceResponse { partial_success }
+}
+
+fn count(telemetry: &Telemetry, protocol: Protocol, outcome: &Result<Taken, Refusal>) {
+    match outcome {
+        Ok(taken) => telemetry.request_taken(protocol, taken.outside_window > 0),
+        Err(refusal) => {
+            if let Some(reason) = refusal.reason() {
+                telemetry.request_refused(protocol, reason);
+            }
+        }
+    }
+}
