@@ -230,7 +230,7 @@ fn http_refusal(refusal: &Refusal, media: Media) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = refusal.http_status();
     if let Some(delay) = retry {
-        let seconds = delay.as_secs().saturating_add(1);
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if matches!(refusal, Refusal::Method(_)) {
@@ -283,6 +283,81 @@ fn count(telemetry: &Telemetry, protocol: Protocol, outcome: &Result<Taken, Refu
             if let Some(reason) = refusal.reason() {
                 telemetry.request_refused(protocol, reason);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTIAL: Taken = Taken { spans: 40, outside_window: 12 };
+    const MESSAGE: &str =
+        "12 of 40 spans are not counted: they end outside of ingestion_time_range_slack";
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    }
+
+    fn body_of<B>(answer: Response<B>) -> (Bytes, Option<HeaderMap>)
+    where
+        B: http_body::Body,
+        B::Error: std::fmt::Debug,
+    {
+        let body = block_on(answer.into_body().collect()).expect("a body in memory");
+        let trailers = body.trailers().cloned();
+        (body.to_bytes(), trailers)
+    }
+
+    #[test]
+    fn spans_outside_the_window_are_answered_with_a_message_and_none_rejected() {
+        let telemetry = Telemetry::new();
+        let expected =
+            ExportTracePartialSuccess { rejected_spans: 0, error_message: MESSAGE.to_owned() };
+
+        let (body, _) = body_of(http(&telemetry, Ok(PARTIAL), Some(Media::Protobuf)));
+        let message = ExportTraceServiceResponse::decode(body).expect("a response");
+        assert_eq!(message.partial_success.as_ref(), Some(&expected));
+
+        let (body, _) = body_of(http(&telemetry, Ok(PARTIAL), Some(Media::Json)));
+        let text: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(text, json!({"partialSuccess": {"errorMessage": MESSAGE}}));
+
+        let (body, trailers) = body_of(grpc(&telemetry, Ok(PARTIAL)));
+        assert_eq!(body[..5], [0, 0, 0, 0, u8::try_from(body.len() - 5).expect("short")]);
+        let message = ExportTraceServiceResponse::decode(&body[5..]).expect("a response");
+        assert_eq!(message.partial_success, Some(expected));
+        assert_eq!(trailers.expect("trailers")["grpc-status"], "0");
+
+        let count = |result| {
+            let families = telemetry.registry.gather();
+            let family = families.iter().find(|f| f.name() == "spanmill_requests_total");
+            let metrics = family.expect("counted").get_metric();
+            let of =
+                |m: &&prometheus::proto::Metric| m.get_label().iter().any(|l| l.value() == result);
+            metrics.iter().filter(of).map(|m| m.get_counter().get_value()).sum::<f64>()
+        };
+        assert_eq!((count("partial"), count("ok"), count("refused")), (3.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_draining_receiver_says_when_to_come_again() {
+        for _ in 0..100 {
+            let answer = grpc(&Telemetry::new(), Err(Refusal::Draining));
+            let status = tonic::Status::from_header_map(answer.headers()).expect("a status");
+            assert_eq!(status.code(), Code::Unavailable);
+            let delay = status.get_details_retry_info().and_then(|i| i.retry_delay);
+            let millis = delay.expect("a delay").as_millis();
+            assert!((500..=5000).contains(&millis), "{millis} ms");
+
+            let answer = http(&Telemetry::new(), Err(Refusal::Draining), Some(Media::Protobuf));
+            assert_eq!(answer.status(), 503);
+            let seconds = answer.headers()[header::RETRY_AFTER].to_str().expect("text").parse();
+            let seconds: u32 = seconds.expect("whole seconds");
+            assert!((1..=5).contains(&seconds), "{seconds} s");
+            let status = tonic_types::Status::decode(body_of(answer).0).expect("a status");
+            assert_eq!(status.code, 14);
+            assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
         }
     }
 }

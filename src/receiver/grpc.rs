@@ -8,7 +8,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request, Response, header};
@@ -27,8 +26,6 @@ const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/
 /// Compressed flag and length.
 const PREFIX_LEN: usize = 5;
 
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-
 /// Serves until `receiver.draining`, then until the last connection is closed.
 pub(super) async fn serve(receiver: Arc<Receiver>, incoming: Incoming) {
     let draining = receiver.draining.clone();
@@ -40,7 +37,6 @@ pub(super) async fn serve(receiver: Arc<Receiver>, incoming: Incoming) {
         .http2_max_header_list_size(h2::MAX_HEADER_LIST)
         .http2_keepalive_interval(Some(h2::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(h2::KEEPALIVE_TIMEOUT))
-        .tcp_keepalive(Some(TCP_KEEPALIVE))
         .add_service(TraceService { receiver })
         .serve_with_incoming_shutdown(incoming, draining.cancelled())
         .await;

@@ -12,6 +12,8 @@ mod support;
 mod corpora;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
+/// Every answer of the receivers, and what was counted.
+mod receive;
 /// Relabelling, compared with a real Prometheus.
 mod relabel;
 /// One exchange with an endpoint, whatever it answers.

@@ -1,5 +1,7 @@
 //! JSON values, read by the tables and written as protobuf fields.
 
+#![deny(clippy::indexing_slicing, clippy::expect_used)]
+
 use std::borrow::Cow;
 use std::fmt;
 
