@@ -59,8 +59,11 @@ fn page_family(view: &View, family: &Family<'_>, trace_id_label_name: &str, out:
     push(out, format_args!("# TYPE {} {}\n", family.name, family.kind));
     for (slot, entry) in (0..).zip(entries) {
         let Some(entry) = entry else { continue };
-        let labels: Vec<String> =
-            entry.block.labels().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels: Vec<String> = entry
+            .block
+            .labels()
+            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+            .collect();
         let labels = labels.join(",");
         values_of(specs, view.snapshot.values(family.table), slot, &mut values);
         let exemplars = view.snapshot.exemplars_of(family.table, slot);

@@ -25,18 +25,18 @@ type Name = (&'static str, &'static str, MetricType);
 
 const RECEIVED: Name =
     ("spanmill_spans_received_total", "spans of the requests that were taken", MetricType::COUNTER);
-const COUNTED: Name = (
-    "spanmill_spans_counted_total",
-    "spans that a processor made metrics of",
-    MetricType::COUNTER,
-);
+const COUNTED: Name =
+    ("spanmill_spans_counted_total", "spans that a processor made metrics of", MetricType::COUNTER);
 const DISCARDED: Name = (
     "spanmill_spans_discarded_total",
     "spans that were taken and by rule make no metric",
     MetricType::COUNTER,
 );
-const REPAIRED: Name =
-    ("spanmill_spans_repaired_total", "spans of which something was put right", MetricType::COUNTER);
+const REPAIRED: Name = (
+    "spanmill_spans_repaired_total",
+    "spans of which something was put right",
+    MetricType::COUNTER,
+);
 const ACTIVE: Name =
     ("spanmill_series_active", "Prometheus series that a tenant has", MetricType::GAUGE);
 const CREATED: Name =

@@ -1,10 +1,16 @@
 //! `spanmill [run]`: the service.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{ConfigArguments, EXIT_TROUBLE, tell};
+use crate::app::App;
 use crate::config::Loaded;
 
 #[derive(Debug, Args)]
@@ -23,7 +29,53 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn run(_loaded: Loaded) -> ExitCode {
-    tell("run: not built in yet");
+fn run(loaded: Loaded) -> ExitCode {
+    logs();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return trouble(&e.into()),
+    };
+    let served = runtime.block_on(async {
+        let bound = App::build(loaded)?.bind().await?;
+        bound.run(stop_signal()?).await;
+        anyhow::Ok(())
+    });
+    // What is left has had its time: nothing of it may hold up the exit.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => trouble(&e),
+    }
+}
+
+fn trouble(error: &anyhow::Error) -> ExitCode {
+    tell(format_args!("{error:#}"));
     ExitCode::from(EXIT_TROUBLE)
+}
+
+/// Lines on stderr; `RUST_LOG` chooses what is told, by default `info`.
+fn logs() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Cancelled by SIGTERM and SIGINT; the second signal is the system's again.
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
 }

@@ -38,6 +38,8 @@ pub(super) enum Refusal {
     WireTooLarge { found: usize, max: usize },
     #[error("body inflates to more than max_inflated_bytes: expected at most {max} bytes")]
     InflatedTooLarge { max: usize },
+    #[error("{0}")]
+    TooMuch(String),
     #[error("body did not arrive whole within body_timeout, {0:?}")]
     BodyTimeout(Duration),
     #[error("no tenant: expected one {TENANT_HEADER} header")]
@@ -58,6 +60,7 @@ impl From<TakeError> for Refusal {
     fn from(error: TakeError) -> Self {
         match error {
             TakeError::Undecodable(_) => Self::Undecodable(error.to_string()),
+            TakeError::TooLarge(_) => Self::TooMuch(error.to_string()),
         }
     }
 }
@@ -69,7 +72,9 @@ impl Refusal {
             Self::Undecodable(_) | Self::Framing(_) => Some(Refused::Undecodable),
             Self::MediaType { .. } => Some(Refused::MediaType),
             Self::Encoding { .. } => Some(Refused::Encoding),
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => Some(Refused::TooLarge),
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
+                Some(Refused::TooLarge)
+            }
             Self::BodyTimeout(_) => Some(Refused::Timeout),
             Self::TenantMissing | Self::TenantRepeated(_) | Self::TenantInvalid(_) => {
                 Some(Refused::Tenant)
@@ -86,7 +91,9 @@ impl Refusal {
             | Self::TenantRepeated(_)
             | Self::TenantInvalid(_) => Code::InvalidArgument,
             Self::Framing(_) => Code::Internal,
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => Code::ResourceExhausted,
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
+                Code::ResourceExhausted
+            }
             Self::BodyTimeout(_) => Code::DeadlineExceeded,
             Self::TenantMissing => Code::Unauthenticated,
             Self::Draining => Code::Unavailable,
@@ -101,7 +108,7 @@ impl Refusal {
             | Self::TenantRepeated(_)
             | Self::TenantInvalid(_) => StatusCode::BAD_REQUEST,
             Self::MediaType { .. } | Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } => {
+            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,

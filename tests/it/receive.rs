@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spanmill::clock::Clock;
-use spanmill::ledger::Tenants;
+use spanmill::ledger::{self, Tenants};
 use spanmill::receiver::{BodyLimits, Intake, Listeners, Settings};
 use spanmill::stage;
 use spanmill::telemetry::Telemetry;
@@ -83,7 +83,11 @@ fn intake() -> Intake {
         max_label_value_length: 0,
     };
     let plan = stage::Plan::new(&settings, 0).expect("valid settings");
-    Intake::new(plan, Arc::new(Tenants), Arc::new(Clock::default()))
+    let ledger =
+        ledger::Settings { stale_duration: Duration::from_secs(900), max_exemplars_per_tick: 0 };
+    let (created, _) = tokio::sync::mpsc::unbounded_channel();
+    let tenants = Tenants::new(ledger, &[1.0], [0; 4], created);
+    Intake::new(plan, Arc::new(tenants), Arc::new(Clock::default()))
 }
 
 async fn start() -> Service {

@@ -1,0 +1,149 @@
+//! The admin server's endpoints.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderName, StatusCode, header};
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::generated;
+use crate::collect::Collections;
+use crate::telemetry::COMMIT;
+use crate::tenant::TenantId;
+
+/// What the endpoints show.
+#[derive(Debug)]
+pub struct Admin {
+    pub registry: Registry,
+    pub collections: Arc<Collections>,
+    /// Name of the exemplars' trace id label.
+    pub trace_id_label_name: String,
+    /// The effective configuration as YAML, secrets masked.
+    pub effective_config: String,
+    pub multitenancy: bool,
+    pub readiness: Arc<Readiness>,
+}
+
+/// Whether the service takes requests.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl Readiness {
+    pub fn ready(&self) {
+        self.0.store(READY, Ordering::Relaxed);
+    }
+
+    pub fn draining(&self) {
+        self.0.store(DRAINING, Ordering::Relaxed);
+    }
+
+    /// Why requests are not taken; nothing while they are.
+    fn reasons(&self) -> &'static [&'static str] {
+        match self.0.load(Ordering::Relaxed) {
+            STARTING => &["starting: receivers are not bound yet"],
+            DRAINING => &["draining: the process is about to stop"],
+            _ => &[],
+        }
+    }
+}
+
+impl Admin {
+    /// Serves until the task is dropped.
+    pub async fn serve(self, listener: TcpListener) {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/generated", get(generated_text))
+            .route("/-/healthy", get(|| async { "spanmill is healthy\n" }))
+            .route("/-/ready", get(ready))
+            .route("/-/reload", post(reload))
+            .route("/status/config", get(config))
+            .route("/status/buildinfo", get(build_info))
+            .fallback(not_found)
+            .with_state(Arc::new(self));
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "admin server stopped");
+        }
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&admin.registry.gather(), &mut text) {
+        Ok(()) => typed(encoder.format_type(), text),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct TenantQuery {
+    tenant: Option<String>,
+}
+
+async fn generated_text(
+    State(admin): State<Arc<Admin>>,
+    Query(query): Query<TenantQuery>,
+) -> Response {
+    let tenant = match (query.tenant, admin.multitenancy) {
+        (None, true) => {
+            let text = "tenant is missing, expected /generated?tenant=ID as multi-tenancy is on\n";
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+        (None, false) => TenantId::single(),
+        (Some(id), _) => match TenantId::parse(&id) {
+            Ok(tenant) => tenant,
+            Err(e) => return (StatusCode::BAD_REQUEST, format!("{e}\n")).into_response(),
+        },
+    };
+    match admin.collections.view(&tenant) {
+        Some(view) => {
+            typed(generated::CONTENT_TYPE, generated::text(&view, &admin.trace_id_label_name))
+        }
+        None if admin.multitenancy => {
+            let text = format!("nothing has been collected for tenant {tenant} yet\n");
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+        None => typed(generated::CONTENT_TYPE, "# EOF\n"),
+    }
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let reasons = admin.readiness.reasons();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+}
+
+async fn reload() -> Response {
+    let text = "reload: not in this version, restart with the new configuration\n";
+    (StatusCode::NOT_IMPLEMENTED, text).into_response()
+}
+
+async fn config(State(admin): State<Arc<Admin>>) -> Response {
+    typed("application/yaml", admin.effective_config.clone())
+}
+
+async fn build_info() -> Response {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "commit": COMMIT })).into_response()
+}
+
+async fn not_found() -> Response {
+    let text = "not found, expected /metrics, /generated, /-/healthy, /-/ready, /status/config or \
+                /status/buildinfo\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+fn typed(content_type: &str, body: impl IntoResponse) -> Response {
+    let content_type: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, content_type)];
+    (content_type, body).into_response()
+}
