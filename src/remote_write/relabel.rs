@@ -331,7 +331,7 @@ fn lower(c: char) -> char {
     c.to_lowercase().next().unwrap_or(c)
 }
 
-/// Characters whose upper case is several letters (`ß`) have none in Go.
+/// Characters whose upper case is several letters (sharp s) have none in Go.
 fn upper(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {

@@ -168,12 +168,11 @@ mod tests {
 
     #[test]
     fn half_of_the_places_go_to_label_sets_not_shown_lately() {
-        let all: Vec<_> =
-            (0..100).map(|slot| (slot, exemplar(0, u64::from(slot), false))).collect();
+        let all: Vec<_> = (0..30).map(|slot| (slot, exemplar(0, u64::from(slot), false))).collect();
         let shown = |_, slot| if slot == 7 { 0 } else { 5 };
         let picked = pending(8, &all).pick(shown);
         let slots: Vec<u32> = picked.iter().map(|p| p.slot).collect();
-        assert_eq!(slots, [7, 97, 98, 99]);
+        assert_eq!(slots, [7, 27, 28, 29]);
     }
 
     #[test]

@@ -27,5 +27,5 @@ pub(super) fn to_wire(text: &[u8]) -> Result<Vec<u8>, JsonError> {
 }
 
 #[cfg(test)]
-#[path = "../json_tests.rs"]
+#[path = "json_tests.rs"]
 mod tests;

@@ -49,18 +49,22 @@ impl Source {
         blank_out(&self.production_lines().join("\n"))
     }
 
-    /// Files that `#[cfg(test)] mod name;` declares, relative to `src/`.
+    /// Files that `#[cfg(test)] mod name;` declares, relative to `src/`; with `#[path = ".."]` between
+    /// the two, the path says which.
     pub(crate) fn test_only_files(&self) -> Vec<PathBuf> {
         let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
         let folder = self.path.parent().expect("relative to src/");
-        let declared =
-            lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
-                let declaration = pair[1].strip_prefix("pub(crate) ").unwrap_or(pair[1]);
-                declaration.strip_prefix("mod ")?.strip_suffix(';')
-            });
-        declared
-            .flat_map(|name| [folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")])
-            .collect()
+        let after = (1..).zip(&lines).filter(|(_, line)| **line == "#[cfg(test)]");
+        let declared = after.filter_map(|(next, _)| {
+            let line = lines.get(next)?;
+            if let Some(path) = line.strip_prefix("#[path = \"") {
+                return path.strip_suffix("\"]").map(str::to_owned);
+            }
+            let declaration = line.strip_prefix("pub(crate) ").unwrap_or(line);
+            let name = declaration.strip_prefix("mod ")?.strip_suffix(';')?;
+            Some(format!("{name}.rs"))
+        });
+        declared.map(|file| folder.join(file)).collect()
     }
 }
 
