@@ -81,12 +81,6 @@ impl Tallies {
         self.discarded[processor as usize][reason as usize] += n;
     }
 
-    /// A span that was counted is discarded after all.
-    pub fn refile(&mut self, processor: Processor, reason: Discarded) {
-        self.counted[processor as usize] -= 1;
-        self.discard(processor, reason, 1);
-    }
-
     pub fn repair(&mut self, what: Repaired, n: u64) {
         self.repaired[what as usize] += n;
     }

@@ -68,7 +68,7 @@ impl Tenant {
         let mut world = self.lock();
         let at_ms = world.tick_ms(now);
         let deaths = decide::deaths(&world.state, &self.settings, at_ms);
-        world.tick(at_ms, &deaths)
+        world.tick(at_ms, &deaths, |_| {})
     }
 
     /// The tick after the last one: every label set ends.
@@ -76,7 +76,7 @@ impl Tenant {
         let mut world = self.lock();
         let at_ms = world.tick_ms(now);
         let deaths: Vec<_> = decide::all_live(&world.state).map(|(t, s, _)| (t, s)).collect();
-        world.tick(at_ms, &deaths)
+        world.tick(at_ms, &deaths, |_| {})
     }
 
     pub fn counts(&self) -> Counts {
@@ -100,14 +100,13 @@ impl World {
         for row in &batch.rows {
             let (birth, add) = decide::row(&self.state, batch, row, at_ms);
             for effect in birth.iter().chain([&add]) {
-                self.fold(effect);
-                log(effect);
+                self.fold(effect, &mut log);
             }
         }
         self.tallies.add(&batch.tallies);
     }
 
-    fn fold(&mut self, effect: &Effect<'_>) {
+    fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
         match *effect {
             Effect::Birth { table, slot, labels } => {
                 self.n_born[table as usize] += 1;
@@ -121,24 +120,31 @@ impl World {
             Effect::Add(_) | Effect::Shown { .. } | Effect::Tick { .. } => {}
         }
         self.state.fold(effect);
+        log(effect);
     }
 
     fn tick_ms(&self, now: Duration) -> i64 {
         ms(now).max(self.state.last_tick_ms().saturating_add(TICK_DISTANCE_MS))
     }
 
-    fn tick(&mut self, at_ms: i64, deaths: &[(Table, u32)]) -> Snapshot {
+    /// `log` sees every effect, in order.
+    fn tick(
+        &mut self,
+        at_ms: i64,
+        deaths: &[(Table, u32)],
+        mut log: impl FnMut(&Effect<'_>),
+    ) -> Snapshot {
         for &(table, slot) in deaths {
-            self.fold(&Effect::Death { table, slot });
+            self.fold(&Effect::Death { table, slot }, &mut log);
         }
         let exemplars = decide::exemplars(&self.state, at_ms);
         for shown in &exemplars {
             let (table, slot, exemplar_ms) = (shown.table, shown.slot, shown.exemplar_ms);
             let newest = self.state.table(table).slot(slot).exemplar_ms.max(exemplar_ms);
-            self.fold(&Effect::Shown { table, slot, exemplar_ms: newest });
+            self.fold(&Effect::Shown { table, slot, exemplar_ms: newest }, &mut log);
         }
         let previous_ms = self.state.last_tick_ms();
-        self.fold(&Effect::Tick { at_ms });
+        self.fold(&Effect::Tick { at_ms }, &mut log);
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
     }

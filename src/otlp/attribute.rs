@@ -58,6 +58,20 @@ pub enum AnyValue<'a> {
 impl<'a> KeyValue<'a> {
     #[inline]
     pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::short(bytes).map_or_else(|| Self::general(bytes), Ok)
+    }
+
+    /// What nearly every attribute is: a key and then a value, each shorter than 128 bytes.
+    #[inline]
+    fn short(bytes: &'a [u8]) -> Option<Self> {
+        let [0x0a, key_len @ ..=0x7f, rest @ ..] = bytes else { return None };
+        let (key, rest) = rest.split_at_checked(usize::from(*key_len))?;
+        let [0x12, value_len @ ..=0x7f, last @ ..] = rest else { return None };
+        let whole = last.len() == usize::from(*value_len);
+        whole.then_some(Self { key, value: Value { last, pieces: None } })
+    }
+
+    fn general(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "attribute");
         let mut name: &[u8] = &[];
         let mut value: Option<Value<'a>> = None;

@@ -11,10 +11,13 @@ const KIND: u32 = key(6, VARINT);
 const START: u32 = key(7, FIXED64);
 const END: u32 = key(8, FIXED64);
 const ATTRIBUTE: u32 = key(9, LEN);
+const DROPPED_ATTRIBUTES: u32 = key(10, VARINT);
 const EVENT: u32 = key(11, LEN);
+const DROPPED_EVENTS: u32 = key(12, VARINT);
 const LINK: u32 = key(13, LEN);
+const DROPPED_LINKS: u32 = key(14, VARINT);
 const STATUS: u32 = key(15, LEN);
-/// With the fields that are stepped over: dropped counts and flags.
+const FLAGS: u32 = key(16, FIXED32);
 const IN_SPAN: &[u32] = &[
     TRACE_ID,
     SPAN_ID,
@@ -25,13 +28,13 @@ const IN_SPAN: &[u32] = &[
     START,
     END,
     ATTRIBUTE,
-    key(10, VARINT),
+    DROPPED_ATTRIBUTES,
     EVENT,
-    key(12, VARINT),
+    DROPPED_EVENTS,
     LINK,
-    key(14, VARINT),
+    DROPPED_LINKS,
     STATUS,
-    key(16, FIXED32),
+    FLAGS,
 ];
 
 const MESSAGE: u32 = key(2, LEN);
@@ -76,6 +79,8 @@ impl<'a> Span<'a> {
                 START => span.start_unix_nano = reader.fixed64()?,
                 END => span.end_unix_nano = reader.fixed64()?,
                 STATUS => span.read_status(reader.bytes()?)?,
+                DROPPED_ATTRIBUTES | DROPPED_EVENTS | DROPPED_LINKS => drop(reader.int32()?),
+                FLAGS => reader.skip_fixed32()?,
                 _ => reader.skip(key, IN_SPAN)?,
             }
         }

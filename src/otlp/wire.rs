@@ -46,6 +46,10 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(Some(u32::from(byte)))
             }
+            Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+                self.rest = rest;
+                Ok(Some(u32::from(low & 0x7f) | u32::from(*high) << 7))
+            }
             Some(_) => self.long_key().map(Some),
         }
     }
@@ -69,6 +73,17 @@ impl<'a> Reader<'a> {
                 Ok(u64::from_le_bytes(*bytes))
             }
             None => Err(self.error("ends inside a fixed64")),
+        }
+    }
+
+    #[inline]
+    pub(super) fn skip_fixed32(&mut self) -> Result<(), DecodeError> {
+        match self.rest.split_first_chunk::<4>() {
+            Some((_, rest)) => {
+                self.rest = rest;
+                Ok(())
+            }
+            None => Err(self.error("ends inside a fixed32")),
         }
     }
 
@@ -109,13 +124,7 @@ impl<'a> Reader<'a> {
             VARINT => self.varint().map(drop),
             FIXED64 => self.fixed64().map(drop),
             LEN => self.bytes().map(drop),
-            FIXED32 => match self.rest.split_first_chunk::<4>() {
-                Some((_, rest)) => {
-                    self.rest = rest;
-                    Ok(())
-                }
-                None => Err(self.error("ends inside a fixed32")),
-            },
+            FIXED32 => self.skip_fixed32(),
             START_GROUP => self.skip_group(key >> 3, depth),
             END_GROUP => Err(self.error("a group ends that never began")),
             _ => Err(self.error("a field has a wire type that does not exist")),

@@ -6,11 +6,13 @@ pub mod client;
 mod connection;
 pub mod encode_v1;
 mod inbox;
+mod offline;
 pub mod relabel;
 mod requests;
 mod sender;
 mod settings;
 
+pub use offline::{Offline, Sent};
 pub use sender::{Endpoint, Outlet};
 pub use settings::{Auth, EndpointSettings, Pem, Secret, Settings, TlsSettings, TlsVersion};
 

@@ -61,9 +61,13 @@ struct Sum {
     labels: Range,
     hash: u64,
     spans: u64,
-    calls: Total,
     size: u64,
-    latency: Total,
+    /// Of the spans of weight 1: their number, and their nanoseconds.
+    ones: u64,
+    ones_latency: u128,
+    /// Of all others.
+    weighted_calls: Total,
+    weighted_latency: Total,
 }
 
 /// What one span adds to its row.
@@ -132,8 +136,7 @@ impl Fold {
         }
         let row = next_index(sums);
         let labels = Range::of(start, text.len());
-        let (calls, latency) = (Total::default(), Total::default());
-        sums.push(Sum { table, labels, hash, spans: 0, calls, size: 0, latency });
+        sums.push(Sum::new(table, labels, hash));
         set_table.insert_unique(hash, row, |&i| sums[i as usize].hash);
         let dense = sums.len() * self.n_buckets;
         self.counts.resize(dense, 0);
@@ -147,11 +150,13 @@ impl Fold {
         let cell = row as usize * self.n_buckets + seen.bucket;
         sum.spans += 1;
         sum.size += seen.size;
-        sum.calls.add_weighted(1, seen.weight);
-        sum.latency.add_weighted(seen.latency_nano, seen.weight);
         if seen.weight.is_one() {
+            sum.ones += 1;
+            sum.ones_latency += u128::from(seen.latency_nano);
             self.counts[cell] += 1;
         } else {
+            sum.weighted_calls.add_weighted(1, seen.weight);
+            sum.weighted_latency.add_weighted(seen.latency_nano, seen.weight);
             self.count_weighted(cell, seen.weight);
         }
         if let Some((trace_id, span_id)) = seen.ids {
@@ -199,13 +204,43 @@ impl Fold {
                 table: sum.table,
                 labels: sum.labels,
                 spans: sum.spans,
-                calls: sum.calls,
+                calls: sum.calls(),
                 size: sum.size,
-                latency: sum.latency,
+                latency: sum.latency(),
                 buckets: Range::of(first_bucket, batch.buckets.len()),
                 exemplars: Range::of(first_exemplar, batch.exemplars.len()),
             });
         }
+    }
+}
+
+impl Sum {
+    fn new(table: Table, labels: Range, hash: u64) -> Self {
+        let (weighted_calls, weighted_latency) = (Total::default(), Total::default());
+        let (spans, size, ones, ones_latency) = (0, 0, 0, 0);
+        Self {
+            table,
+            labels,
+            hash,
+            spans,
+            size,
+            ones,
+            ones_latency,
+            weighted_calls,
+            weighted_latency,
+        }
+    }
+
+    fn calls(&self) -> Total {
+        let mut calls = Total::of(self.ones);
+        calls.add(&self.weighted_calls);
+        calls
+    }
+
+    fn latency(&self) -> Total {
+        let mut latency = Total { whole: self.ones_latency, rest: 0.0 };
+        latency.add(&self.weighted_latency);
+        latency
     }
 }
 

@@ -49,12 +49,15 @@ pub(super) enum Source {
 }
 
 /// The attribute keys that anybody asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     keys: Vec<Vec<u8>>,
-    /// Bit n is set when a key of n bytes is asked for; bit 63 stands for 63 and more.
-    lengths: u64,
+    /// Indexes by length of the key; the last list is for the longest ones together.
+    by_length: [Vec<usize>; LENGTHS],
 }
+
+/// Keys as long as this or longer are told apart by comparing alone.
+const LENGTHS: usize = 64;
 
 impl Plan {
     /// The settings have passed the configuration's own checks; what is left is what only compiling
@@ -120,23 +123,28 @@ impl Source {
     }
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self { keys: Vec::new(), by_length: [const { Vec::new() }; LENGTHS] }
+    }
+}
+
 impl Keys {
     /// The index of a key, added if it is new.
     pub(super) fn index_of(&mut self, key: &str) -> usize {
         let known = self.keys.iter().position(|k| k == key.as_bytes());
         known.unwrap_or_else(|| {
-            self.lengths |= 1 << key.len().min(63);
+            let index = self.keys.len();
+            self.by_length[key.len().min(LENGTHS - 1)].push(index);
             self.keys.push(key.as_bytes().to_vec());
-            self.keys.len() - 1
+            index
         })
     }
 
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        if self.lengths >> key.len().min(63) & 1 == 0 {
-            return None;
-        }
-        self.keys.iter().position(|k| k == key)
+        let alike = &self.by_length[key.len().min(LENGTHS - 1)];
+        alike.iter().copied().find(|&index| self.keys[index] == key)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -54,11 +54,13 @@ impl Stager {
             plan,
             window: plan.window(now),
             values: vec![None; plan.keys.len()],
+            counts_spans: plan.settings.processors.span_metrics(),
+            filtered: 0,
             tallies: Tallies::default(),
             stager: self,
         };
         each_resource_spans(body, |bytes| walk.resource_spans(bytes))?;
-        let tallies = walk.tallies;
+        let tallies = walk.settled();
         self.batch.tallies = tallies;
         self.fold.finish(&mut self.batch);
         Ok(&self.batch)
@@ -76,6 +78,9 @@ struct Walk<'s, 'a> {
     window: (u64, u64),
     /// The current span's values of the wanted keys.
     values: Vec<Option<Value<'a>>>,
+    counts_spans: bool,
+    /// Spans that the policies of the span metrics left out.
+    filtered: u64,
     tallies: Tallies,
     stager: &'s mut Stager,
 }
@@ -104,27 +109,37 @@ impl<'a> Walk<'_, 'a> {
         if self.tallies.received > SPANS_MAX {
             return Err(StageError::TooManySpans);
         }
-        let on = self.plan.settings.processors;
-        let outside = !(self.window.0..=self.window.1).contains(&span.end_unix_nano);
-        self.stager.outside_window += u64::from(outside);
-        for (processor, on) in
-            [(Processor::SpanMetrics, on.span_metrics()), (Processor::HostInfo, on.host_info)]
-        {
-            match (on, outside) {
-                (false, _) => {}
-                (true, true) => self.tallies.discard(processor, Discarded::OutsideTimeWindow, 1),
-                (true, false) => self.tallies.count(processor, 1),
-            }
+        if !(self.window.0..=self.window.1).contains(&span.end_unix_nano) {
+            self.stager.outside_window += 1;
+            return Ok(());
         }
-        if outside || !on.span_metrics() {
+        if !self.counts_spans {
             return Ok(());
         }
         if !self.plan.policies.is_empty() && !self.kept(place, &span)? {
-            self.tallies.refile(Processor::SpanMetrics, Discarded::Filtered);
+            self.filtered += 1;
             return Ok(());
         }
         let found = self.find(place, &span)?;
         self.observe(place, &span, found, bytes.len() as u64)
+    }
+
+    /// The tallies, with every span of every processor that runs in one place.
+    fn settled(&self) -> Tallies {
+        let mut tallies = self.tallies;
+        let outside = self.stager.outside_window;
+        let on = self.plan.settings.processors;
+        for (processor, on, filtered) in [
+            (Processor::SpanMetrics, on.span_metrics(), self.filtered),
+            (Processor::HostInfo, on.host_info, 0),
+        ] {
+            if on {
+                tallies.discard(processor, Discarded::OutsideTimeWindow, outside);
+                tallies.discard(processor, Discarded::Filtered, filtered);
+                tallies.count(processor, tallies.received - outside - filtered);
+            }
+        }
+        tallies
     }
 
     /// Reads the span and, where anything asks for attributes, the values of the wanted keys.
