@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -137,4 +138,21 @@ fn read_bounded(
         return Err(Refusal::InflatedTooLarge { max });
     }
     Ok(inflated.into())
+}
+/// How long the rest of a body is read after its answer has been given.
+const DISCARD: Duration = Duration::from_secs(1);
+
+/// Reads what is left of a body that was refused. Over HTTP/2 an early answer ends with a reset of
+/// the stream, which some senders report instead of the answer; those that have sent everything by
+/// then see the answer.
+pub(super) fn discard<B>(mut body: B)
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    if !body.is_end_stream() {
+        let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
+        tokio::spawn(tokio::time::timeout(DISCARD, rest));
+    }
 }

@@ -16,7 +16,7 @@ use tonic::server::NamedService;
 
 use super::accept::Incoming;
 use super::answer::{self, Media, Refusal};
-use super::body::Encoding;
+use super::body::{self, Encoding};
 use super::request::{Receiver, Whole};
 use super::{Taken, h2_settings as h2};
 use crate::telemetry::Protocol;
@@ -71,17 +71,22 @@ impl tower::Service<Request<Body>> for TraceService {
                 let text = format!("method is {path:?}, expected {EXPORT_PATH:?}");
                 return Ok(tonic::Status::unimplemented(text).into_http());
             }
-            let outcome = export(&receiver, request).await;
+            let (parts, mut body) = request.into_parts();
+            let outcome = export(&receiver, &parts.headers, &mut body).await;
+            body::discard(body);
             Ok(answer::grpc(&receiver.telemetry, outcome))
         })
     }
 }
 
-async fn export(receiver: &Arc<Receiver>, request: Request<Body>) -> Result<Taken, Refusal> {
-    let (parts, body) = request.into_parts();
-    let tenant = receiver.admit(&parts.headers)?;
-    check_media_type(&parts.headers)?;
-    let declared = message_encoding(&parts.headers)?;
+async fn export(
+    receiver: &Arc<Receiver>,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Taken, Refusal> {
+    let tenant = receiver.admit(headers)?;
+    check_media_type(headers)?;
+    let declared = message_encoding(headers)?;
     let max = receiver.settings.limits.max_wire_bytes;
     let mut frame = receiver.read(Protocol::Grpc, body, |seen| check_frame(seen, max)).await?;
     let compressed = compressed_flag(&frame)?;

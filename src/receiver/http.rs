@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::Full;
@@ -16,7 +17,7 @@ use tokio_stream::StreamExt;
 
 use super::accept::Incoming;
 use super::answer::{self, Media, Refusal};
-use super::body::Encoding;
+use super::body::{self, Encoding};
 use super::request::{Receiver, Whole};
 use super::{Settings, Taken, h2_settings as h2};
 use crate::telemetry::Protocol;
@@ -74,7 +75,11 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let media = media_type(request.headers());
     let version = request.version();
-    let outcome = export(receiver, request, media).await;
+    let (parts, mut body) = request.into_parts();
+    let outcome = export(receiver, parts, &mut body, media).await;
+    if version >= Version::HTTP_2 {
+        body::discard(body);
+    }
     let mut answer = answer::http(&receiver.telemetry, outcome, media);
     // The rest of a body that was not read to its end is not waited for.
     if answer.status() != StatusCode::OK && version < Version::HTTP_2 {
@@ -85,10 +90,10 @@ async fn respond(
 
 async fn export(
     receiver: &Arc<Receiver>,
-    request: Request<IncomingBody>,
+    parts: Parts,
+    body: &mut IncomingBody,
     media: Option<Media>,
 ) -> Result<Taken, Refusal> {
-    let (parts, body) = request.into_parts();
     if parts.uri.path() != PATH {
         return Err(Refusal::Path(parts.uri.path().to_owned()));
     }
