@@ -263,7 +263,7 @@ processors:
 remote_write:
   - url: http://h
     basic_auth: { user_name: x }
-    queue_config: { retry_on_http_429: true }
+    queue_config: { retry_on_http_492: true }
     write_relabel_configs: [{ regexp: x, target_label: y }]
 zzz: 1
 ",
@@ -277,7 +277,7 @@ zzz: 1
             f.yaml:9:40: processors.span_metrics.filter_policies[0].exclude.attribute: unknown key, did you mean processors.span_metrics.filter_policies[0].exclude.attributes
             f.yaml:9:81: processors.span_metrics.filter_policies[0].exclude.attributes[0].valeu: unknown key, did you mean processors.span_metrics.filter_policies[0].exclude.attributes[0].value
             f.yaml:12:19: remote_write[0].basic_auth.user_name: unknown key, did you mean remote_write[0].basic_auth.username
-            f.yaml:13:21: remote_write[0].queue_config.retry_on_http_429: unknown key, did you mean remote_write[].retry_on_http_429
+            f.yaml:13:21: remote_write[0].queue_config.retry_on_http_492: unknown key, did you mean remote_write[0].queue_config.retry_on_http_429
             f.yaml:14:31: remote_write[0].write_relabel_configs[0].regexp: unknown key, did you mean remote_write[0].write_relabel_configs[0].regex
             f.yaml:15:1: zzz: unknown key, expected one of receivers, processors, registry, limits, overrides, remote_write, storage, admin, multitenancy
         "#]],

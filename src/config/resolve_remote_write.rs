@@ -82,7 +82,9 @@ impl Entry<'_> {
             tls,
             write_relabel_configs,
             send_exemplars: node.at("send_exemplars").boolean(),
-            retry_on_http_429: node.at("retry_on_http_429").boolean(),
+            // Prometheus has it in queue_config; both places are taken.
+            retry_on_http_429: node.at("retry_on_http_429").boolean()
+                && queue.at("retry_on_http_429").boolean(),
             max_samples_per_send: queue.at("max_samples_per_send").count(),
             max_shards: queue.at("max_shards").count(),
             min_backoff,

@@ -105,6 +105,7 @@ const QUEUE: &[Key] = &[
     refused("min_shards"),
     refused("batch_send_deadline"),
     refused("sample_age_limit"),
+    key("retry_on_http_429", Kind::Bool, "true", "As above; false in either place turns it off."),
 ];
 
 const fn unset(name: &'static str, kind: Kind, doc: &'static str) -> Key {
