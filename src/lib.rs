@@ -22,7 +22,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod budget;
 pub mod clock;
 pub mod telemetry;
 pub mod tenant;

@@ -1,1 +1,0 @@
-//! The process-wide memory budget: arrives with the limits.
