@@ -91,14 +91,19 @@ impl<'a> KeyValue<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The encoding as one slice: joined encodings are how protobuf merges messages.
+    /// The encoding as one slice: joined encodings are how protobuf merges messages. Each piece must
+    /// be whole by itself.
     pub fn encoded(&self) -> Result<Cow<'a, [u8]>, DecodeError> {
         let Some(key_value) = self.pieces else { return Ok(Cow::Borrowed(self.last)) };
         let mut joined = Vec::with_capacity(key_value.len());
         let mut reader = Reader::new(key_value, "attribute");
         while let Some(key) = reader.next_key()? {
             match key {
-                VALUE => joined.extend_from_slice(reader.bytes()?),
+                VALUE => {
+                    let piece = reader.bytes()?;
+                    AnyValue::read(piece)?;
+                    joined.extend_from_slice(piece);
+                }
                 _ => reader.skip(key, IN_KEY_VALUE)?,
             }
         }
@@ -118,7 +123,7 @@ impl<'a> Value<'a> {
 
 impl<'a> AnyValue<'a> {
     /// Of several values that are written the last one wins; arrays and lists that follow their
-    /// like are joined.
+    /// like are joined. Their elements are stepped over: decoded only when they are rendered.
     pub fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "attribute value");
         let mut value = Self::Empty;
@@ -129,12 +134,12 @@ impl<'a> AnyValue<'a> {
                 INT => Self::Int(reader.varint()?.cast_signed()),
                 DOUBLE => Self::Double(f64::from_bits(reader.fixed64()?)),
                 ARRAY => Self::Array(match value {
-                    Self::Array(before) => joined(before, reader.bytes()?),
-                    _ => reader.bytes()?.into(),
+                    Self::Array(before) => joined(before, list(&mut reader)?),
+                    _ => list(&mut reader)?.into(),
                 }),
                 KVLIST => Self::Kvlist(match value {
-                    Self::Kvlist(before) => joined(before, reader.bytes()?),
-                    _ => reader.bytes()?.into(),
+                    Self::Kvlist(before) => joined(before, list(&mut reader)?),
+                    _ => list(&mut reader)?.into(),
                 }),
                 BYTES => Self::Bytes(reader.bytes()?.into()),
                 STRING_REF => {
@@ -237,6 +242,13 @@ fn each_element<'a>(
         }
     }
     Ok(())
+}
+
+/// An encoded `ArrayValue` or `KeyValueList` that is whole.
+fn list<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let bytes = reader.bytes()?;
+    each_element(bytes, "array or key-value list", |_| Ok(true))?;
+    Ok(bytes)
 }
 
 fn joined<'a>(before: Cow<'a, [u8]>, more: &[u8]) -> Cow<'a, [u8]> {
