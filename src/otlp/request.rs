@@ -57,33 +57,30 @@ pub fn each_span<'a, E: From<DecodeError>>(
 #[derive(Debug, Clone, Default)]
 pub struct Resource<'a> {
     first: &'a [u8],
-    /// A resource that is written in several pieces is their sum.
-    more: Vec<&'a [u8]>,
+    /// What follows the first piece: a resource that is written in several pieces is their sum. They
+    /// are looked up anew, since a body of millions of pieces must not become as many slices.
+    rest: &'a [u8],
 }
 
 impl<'a> Resource<'a> {
     /// An absent resource reads as one without attributes.
     pub fn of(resource_spans: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(resource_spans, "resource spans");
-        let mut found: Option<Self> = None;
-        while let Some(key) = reader.next_key()? {
-            match key {
-                RESOURCE => {
-                    let part = reader.bytes()?;
-                    match &mut found {
-                        None => found = Some(Self { first: part, more: Vec::new() }),
-                        Some(resource) => resource.more.push(part),
-                    }
-                }
-                _ => reader.skip(key, IN_RESOURCE_SPANS)?,
-            }
+        let Some(first) = next_resource(&mut reader)? else { return Ok(Self::default()) };
+        let behind_first = reader;
+        let mut pieces = false;
+        while next_resource(&mut reader)?.is_some() {
+            pieces = true;
         }
-        Ok(found.unwrap_or_default())
+        Ok(Self { first, rest: if pieces { behind_first.rest() } else { &[] } })
     }
 
     /// The encoded resource, piece by piece.
     pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
-        std::iter::once(self.first).chain(self.more.iter().copied())
+        let mut reader = Reader::new(self.rest, "resource spans");
+        // `of` has read all of it without an error.
+        let more = std::iter::from_fn(move || next_resource(&mut reader).ok().flatten());
+        std::iter::once(self.first).chain(more)
     }
 
     pub fn each_attribute(&self, mut f: impl FnMut(KeyValue<'a>)) -> Result<(), DecodeError> {
@@ -98,4 +95,15 @@ impl<'a> Resource<'a> {
         }
         Ok(())
     }
+}
+
+/// The next piece of the resource among the fields of a `ResourceSpans`.
+fn next_resource<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, DecodeError> {
+    while let Some(key) = reader.next_key()? {
+        match key {
+            RESOURCE => return reader.bytes().map(Some),
+            _ => reader.skip(key, IN_RESOURCE_SPANS)?,
+        }
+    }
+    Ok(None)
 }

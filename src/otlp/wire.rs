@@ -37,6 +37,11 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, what }
     }
 
+    /// What has not been read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The key of the next field; `None` at the end of the message.
     #[inline]
     pub(super) fn next_key(&mut self) -> Result<Option<u32>, DecodeError> {
