@@ -7,14 +7,19 @@ use crate::otlp::AnyValue;
 const THRESHOLD_MAX: u64 = 1 << 56;
 const HEX_DIGITS: usize = 14;
 
-/// The weight that the trace state's `ot=th:..;rv:..` gives; `None` where it has no threshold.
+/// The weight that the trace state's `ot=th:..;rv:..` gives; `None` where it has no threshold, or one
+/// of the two is malformed.
 /// `Some(Err(()))` is a threshold whose weight is out of bounds.
 pub(super) fn of_trace_state(trace_state: &[u8]) -> Option<Result<Weight, ()>> {
     let text = std::str::from_utf8(trace_state).ok()?;
     let member = text.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
     let field = |name: &str| member.split(';').find_map(|field| field.strip_prefix(name));
     let threshold = hex(field("th:")?)?;
-    let weight = weight_of(threshold, field("rv:").and_then(random_value));
+    let random = match field("rv:") {
+        Some(digits) => Some(random_value(digits)?),
+        None => None,
+    };
+    let weight = weight_of(threshold, random);
     Some(Weight::new(weight).ok_or(()))
 }
 
@@ -71,15 +76,24 @@ mod tests {
 
     #[test]
     fn thresholds_give_the_weights_of_the_specification() {
-        for (trace_state, expected) in
-            [("ot=th:0", 1.0), ("ot=th:8", 2.0), ("a=b, ot=rv:1;th:c", 4.0), ("ot=th:4", 4.0 / 3.0)]
-        {
+        for (trace_state, expected) in [
+            ("ot=th:0", 1.0),
+            ("ot=th:8", 2.0),
+            ("a=b, ot=rv:80000000000000;th:c", 4.0),
+            ("ot=th:4", 4.0 / 3.0),
+        ] {
             let expected = Weight::new(expected).expect("within bounds");
             assert_eq!(weight(trace_state), Some(Ok(expected)), "{trace_state}");
         }
-        for odd in
-            ["", "ot=rv:00000000000000", "ot=th:", "ot=th:xyz", "ot=th:123456789012345", "xot=th:8"]
-        {
+        for odd in [
+            "",
+            "ot=rv:00000000000000",
+            "ot=th:",
+            "ot=th:xyz",
+            "ot=th:123456789012345",
+            "xot=th:8",
+            "ot=th:8;rv:12",
+        ] {
             assert_eq!(weight(odd), None, "{odd}");
         }
         assert_eq!(weight("ot=th:ffffffffffffff"), Some(Err(())));
