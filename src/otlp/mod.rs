@@ -15,3 +15,15 @@ pub use attribute::{AnyValue, KeyValue, MAX_VALUE_DEPTH, Value};
 pub use request::{Resource, each_resource_spans, each_span};
 pub use span::Span;
 pub use wire::DecodeError;
+
+#[cfg(test)]
+#[path = "generate_tests.rs"]
+pub(crate) mod generated;
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+pub(crate) mod tests;
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod wire_tree;
