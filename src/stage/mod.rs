@@ -20,3 +20,7 @@ pub use settings::{
     Window,
 };
 pub use stager::{StageError, Stager};
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model;
