@@ -24,3 +24,7 @@ pub use stager::{StageError, Stager};
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model;
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod rules;
