@@ -339,7 +339,7 @@ fn first(attributes: &[KeyValue], key: &str) -> Option<AnyValue> {
 }
 
 fn inverse(ratio: f64) -> Option<f64> {
-    (ratio >= 1e-6 && ratio <= 1e6).then(|| 1.0 / ratio)
+    (1e-6..=1e6).contains(&ratio).then(|| 1.0 / ratio)
 }
 
 fn of_trace_state(text: &str) -> Option<f64> {
