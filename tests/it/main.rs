@@ -8,6 +8,8 @@ mod tidy;
 /// What the tests stand on.
 mod support;
 
+/// Odd and broken requests: the answer, and what the program counted.
+mod bad_input;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
 /// The queries that people ask of a real Prometheus, and exemplars.

@@ -62,9 +62,14 @@ pub(crate) struct Ports {
 impl Spanmill {
     /// Started and ready.
     pub(crate) async fn start(config: &Config) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// As [`Self::start`], with more settings, `key=value`.
+    pub(crate) async fn start_with(config: &Config, set: &[&str]) -> Self {
         let mut last = String::new();
         for _ in 0..STARTS {
-            match Self::try_start(config).await {
+            match Self::try_start(config, set).await {
                 Ok(started) => return started,
                 Err(seen) => last = seen,
             }
@@ -72,7 +77,7 @@ impl Spanmill {
         panic!("spanmill did not start, tried {STARTS} times; at last: {last}");
     }
 
-    async fn try_start(config: &Config) -> Result<Self, String> {
+    async fn try_start(config: &Config, set: &[&str]) -> Result<Self, String> {
         let [grpc, http, admin] = free_ports();
         let ports = Ports { grpc, http, admin };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -81,6 +86,7 @@ impl Spanmill {
         let child = Command::new(env!("CARGO_BIN_EXE_spanmill"))
             .args(["run", "--config"])
             .arg(&file)
+            .args(set.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("stderr")).expect("a file for stderr"))
