@@ -56,9 +56,10 @@ impl Inbox {
         let waited =
             signal.wait_for(|s| s.posted > s.taken || s.closed_at.is_some()).await.map(drop);
         waited.expect("the sender of the signal lives as long as this inbox");
-        let taken = self.newest.lock().expect("nothing panics under this lock").take();
+        let mut newest = self.newest.lock().expect("nothing panics under this lock");
+        // Under the lock, so that a tick that is posted meanwhile is not taken for this one.
         self.signal.send_modify(|signal| signal.taken = signal.posted);
-        taken
+        newest.take()
     }
 
     /// Waits until there is a newer tick than the one that was taken out.
