@@ -6,7 +6,7 @@
 
 use crate::ledger::Labels;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Block {
     bytes: Box<[u8]>,
     name_at: u32,

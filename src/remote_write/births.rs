@@ -4,7 +4,7 @@
 //! answer it may or may not have been stored: its births keep their zero as it was, so that an endpoint
 //! that has it already refuses it, and they are sent together again, so that the refusal is about them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::relabel::{RelabelConfig, apply};
@@ -12,7 +12,10 @@ use crate::collect::{Block, Change, Collected, SeriesSpec, Table, Values, le_tex
 
 /// Series that have ended and wait for their last value and marker; beyond it the oldest label set is
 /// given up. What `limits.max_active_series` will set.
-const ENDED_SERIES_MAX: usize = 500_000;
+pub(super) const ENDED_SERIES_MAX: usize = 500_000;
+
+/// An hour: what receivers take at least of samples that are older than their newest.
+const OLD_MS: i64 = 3_600_000;
 
 /// Labels of a series after relabelling, encoded; `None` where a rule dropped it.
 pub(super) type Relabelled = Arc<[Option<Box<[u8]>>]>;
@@ -26,8 +29,13 @@ pub(super) struct Births {
     /// Number of the first one in `ended`.
     first_ended: u64,
     n_ended_series: usize,
-    /// Series that the endpoint refuses for good.
+    max_ended_series: usize,
+    /// The last one of each label set that waits in `ended`.
+    last_ended: BTreeMap<(Table, Arc<Block>), u64>,
+    /// Series that the endpoint refuses for good, or has all of while their siblings still wait.
     left_out: BTreeSet<(Unit, usize)>,
+    /// Series that the endpoint has the zero of while their siblings still wait.
+    begun: BTreeSet<(Unit, usize)>,
     next_group: u64,
 }
 
@@ -37,6 +45,8 @@ pub(super) struct Live {
     pub(super) block: Arc<Block>,
     pub(super) relabelled: Option<Relabelled>,
     pub(super) birth: Birth,
+    /// The same label set before it ended, if that waited at the birth: it must be sent first.
+    after: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +77,7 @@ pub(super) struct Ended {
     pub(super) value_ms: Option<i64>,
     pub(super) marker_ms: Option<i64>,
     pub(super) attempt: Option<Attempt>,
+    after: Option<u64>,
     n_series: usize,
     /// Delivered or given up, and only waiting for those before it.
     done: bool,
@@ -80,7 +91,11 @@ pub(super) enum Unit {
 }
 
 impl Births {
-    pub(super) fn new(relabel: Arc<[RelabelConfig]>, markers: bool) -> Self {
+    pub(super) fn new(
+        relabel: Arc<[RelabelConfig]>,
+        markers: bool,
+        max_ended_series: usize,
+    ) -> Self {
         Self {
             relabel,
             markers,
@@ -88,7 +103,10 @@ impl Births {
             ended: VecDeque::new(),
             first_ended: 0,
             n_ended_series: 0,
+            max_ended_series,
+            last_ended: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            begun: BTreeSet::new(),
             next_group: 0,
         }
     }
@@ -107,7 +125,9 @@ impl Births {
                         slots.resize(*slot as usize + 1, None);
                     }
                     let block = Arc::clone(block);
-                    slots[*slot as usize] = Some(Live { block, relabelled, birth: Birth::Unsent });
+                    let after = self.last_ended.get(&(*table, Arc::clone(&block))).copied();
+                    slots[*slot as usize] =
+                        Some(Live { block, relabelled, birth: Birth::Unsent, after });
                 }
                 Change::Death { table, slot, last, last_ms, end_ms } => {
                     let n_series = collected.specs[*table as usize].len();
@@ -147,16 +167,18 @@ impl Births {
             Birth::Unknown(attempt) => (Some(attempt.zero_ms), false, Some(attempt)),
             Birth::Unsent => (Some(end.last_ms - 1), false, None),
         };
-        let number = self.first_ended + self.ended.len() as u64;
-        for series in self.take_left_out(unit) {
-            self.left_out.insert((Unit::Ended(number), series));
-        }
+        let (left_out, begun) =
+            (take_marks(&mut self.left_out, unit), take_marks(&mut self.begun, unit));
         let value_ms = (!has_last).then_some(end.last_ms);
         let marker_ms = self.markers.then_some(end.end_ms);
         if value_ms.is_none() && marker_ms.is_none() {
             return 0;
         }
-        let Live { block, relabelled, .. } = live;
+        let number = self.first_ended + self.ended.len() as u64;
+        self.left_out.extend(left_out.into_iter().map(|series| (Unit::Ended(number), series)));
+        self.begun.extend(begun.into_iter().map(|series| (Unit::Ended(number), series)));
+        let Live { block, relabelled, after, .. } = live;
+        self.last_ended.insert((table, Arc::clone(&block)), number);
         let (last, done) = (end.last, false);
         self.ended.push_back(Ended {
             table,
@@ -167,11 +189,12 @@ impl Births {
             value_ms,
             marker_ms,
             attempt,
+            after,
             n_series,
             done,
         });
         self.n_ended_series += n_series;
-        self.give_up_beyond(ENDED_SERIES_MAX)
+        self.give_up_beyond(self.max_ended_series)
     }
 
     fn give_up_beyond(&mut self, max: usize) -> usize {
@@ -180,7 +203,7 @@ impl Births {
             && let Some(oldest) = self.ended.front()
         {
             if !oldest.done {
-                given_up += oldest.n_samples();
+                given_up += oldest.n_samples_each() * oldest.n_series;
                 self.n_ended_series -= oldest.n_series;
             }
             self.drop_oldest();
@@ -189,17 +212,16 @@ impl Births {
     }
 
     fn drop_oldest(&mut self) {
-        self.take_left_out(Unit::Ended(self.first_ended));
-        self.ended.pop_front();
-        self.first_ended += 1;
-    }
-
-    fn take_left_out(&mut self, unit: Unit) -> Vec<usize> {
-        let all: Vec<_> = self.left_out.range((unit, 0)..=(unit, usize::MAX)).copied().collect();
-        for key in &all {
-            self.left_out.remove(key);
+        let number = self.first_ended;
+        take_marks(&mut self.left_out, Unit::Ended(number));
+        take_marks(&mut self.begun, Unit::Ended(number));
+        if let Some(oldest) = self.ended.pop_front() {
+            let key = (oldest.table, oldest.block);
+            if self.last_ended.get(&key) == Some(&number) {
+                self.last_ended.remove(&key);
+            }
         }
-        all.into_iter().map(|(_, series)| series).collect()
+        self.first_ended += 1;
     }
 
     pub(super) fn live(&self, table: Table, slot: u32) -> Option<&Live> {
@@ -237,11 +259,36 @@ impl Births {
         self.left_out.insert((unit, series));
     }
 
+    /// Whether the endpoint has the zero of this series, though not yet of the whole label set.
+    pub(super) fn has_begun(&self, unit: Unit, series: usize) -> bool {
+        !self.begun.is_empty() && self.begun.contains(&(unit, series))
+    }
+
+    /// The endpoint has this series of a label set, and not yet all others.
+    pub(super) fn accepted_series(&mut self, unit: Unit, series: usize) {
+        match unit {
+            Unit::Live(..) => self.begun.insert((unit, series)),
+            Unit::Ended(_) => self.left_out.insert((unit, series)),
+        };
+    }
+
+    /// The same label set as it was before, if that has still to be sent.
+    pub(super) fn predecessor(&self, unit: Unit) -> Option<Unit> {
+        let after = match unit {
+            Unit::Live(table, slot) => self.live(table, slot)?.after,
+            Unit::Ended(number) => self.ended(number)?.after,
+        };
+        after.filter(|&number| self.ended(number).is_some()).map(Unit::Ended)
+    }
+
     /// The endpoint has these label sets as of this tick.
     pub(super) fn accepted(&mut self, units: impl Iterator<Item = Unit>, at_ms: i64) {
         for unit in units {
             match unit {
-                Unit::Live(table, slot) => self.set_birth(table, slot, Birth::Accepted { at_ms }),
+                Unit::Live(table, slot) => {
+                    take_marks(&mut self.begun, unit);
+                    self.set_birth(table, slot, Birth::Accepted { at_ms });
+                }
                 Unit::Ended(number) => self.done(number),
             }
         }
@@ -277,7 +324,8 @@ impl Births {
                     let index = number.checked_sub(self.first_ended);
                     let index = index.and_then(|index| usize::try_from(index).ok());
                     if let Some(ended) = index.and_then(|index| self.ended.get_mut(index)) {
-                        ended.attempt.get_or_insert(fresh);
+                        // Those that went together may be there together, whatever was before.
+                        ended.attempt = Some(fresh);
                     }
                 }
             }
@@ -292,6 +340,14 @@ impl Births {
     }
 }
 
+fn take_marks(marks: &mut BTreeSet<(Unit, usize)>, unit: Unit) -> Vec<usize> {
+    let all: Vec<_> = marks.range((unit, 0)..=(unit, usize::MAX)).copied().collect();
+    for key in &all {
+        marks.remove(key);
+    }
+    all.into_iter().map(|(_, series)| series).collect()
+}
+
 struct End {
     last: Arc<Values>,
     last_ms: i64,
@@ -299,8 +355,13 @@ struct End {
 }
 
 impl Ended {
-    fn n_samples(&self) -> usize {
-        let parts = [self.zero_ms, self.value_ms, self.marker_ms];
-        self.n_series * parts.iter().flatten().count()
+    /// Older than this tick by more than an hour: most endpoints do not take that any more.
+    pub(super) fn is_old(&self, at_ms: i64) -> bool {
+        let newest = self.marker_ms.or(self.value_ms).unwrap_or(i64::MIN);
+        newest < at_ms.saturating_sub(OLD_MS)
+    }
+
+    pub(super) fn n_samples_each(&self) -> usize {
+        [self.zero_ms, self.value_ms, self.marker_ms].iter().flatten().count()
     }
 }

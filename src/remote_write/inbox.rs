@@ -1,6 +1,7 @@
 //! Where one endpoint finds the newest tick of one tenant: a place for one, not a queue.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -60,6 +61,15 @@ impl Inbox {
         // Under the lock, so that a tick that is posted meanwhile is not taken for this one.
         self.signal.send_modify(|signal| signal.taken = signal.posted);
         newest.take()
+    }
+
+    /// Waits until no tick comes any more, and then for so long.
+    pub(super) async fn closed_for(&self, time: Duration) {
+        let mut signal = self.signal.subscribe();
+        let closed = signal.wait_for(|s| s.closed_at.is_some()).await.map(|s| s.closed_at);
+        if let Ok(Some(at)) = closed {
+            tokio::time::sleep_until(at + time).await;
+        }
     }
 
     /// Waits until there is a newer tick than the one that was taken out.

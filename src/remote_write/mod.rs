@@ -2,6 +2,7 @@
 
 pub mod backoff;
 mod births;
+mod bisect;
 pub mod client;
 mod connection;
 pub mod encode_v1;

@@ -43,6 +43,8 @@ pub(super) enum Zeros {
     WhereBirthsNeedThem,
     /// The births of the request have turned out to be accepted.
     Without,
+    /// The values of what has ended have turned out to be accepted too.
+    OnlyMarkers,
 }
 
 /// What a request's bytes hold.
@@ -63,10 +65,6 @@ pub(super) struct Form {
 }
 
 impl Request {
-    pub(super) fn n_series(&self) -> usize {
-        self.items.iter().map(|item| item.to - item.from).sum()
-    }
-
     pub(super) fn units(&self) -> impl Iterator<Item = Unit> {
         self.items.iter().map(|item| item.unit)
     }
@@ -91,33 +89,32 @@ pub(super) fn halves(items: &[Item]) -> (Vec<Item>, Vec<Item>) {
     (left, right)
 }
 
-/// Packs everything that there is to send: a label set's samples stay together.
+/// Packs everything that there is to send: a label set's samples stay together, and those of a request
+/// without an answer are not mixed with others, so that a refusal tells about them.
 pub(super) fn pack(births: &Births, collected: &Collected, form: &Form) -> Plan {
     let mut plan = Plan::default();
-    let mut ended = Bin::default();
-    let mut live = Bin::default();
-    let mut again: BTreeMap<(bool, Attempt), Request> = BTreeMap::new();
+    let mut bins: BTreeMap<(bool, Option<Attempt>), Bin> = BTreeMap::new();
     for (unit, attempt) in births.units() {
         let Some(size) = size(births, collected, unit) else { continue };
         let item = Item { unit, from: 0, to: size.n_series };
         let is_live = matches!(unit, Unit::Live(..));
-        if let Some(attempt) = attempt {
-            let request = again.entry((is_live, attempt)).or_default();
-            request.attempt = Some(attempt);
-            request.items.push(item);
-            continue;
-        }
-        let (bin, requests) =
-            if is_live { (&mut live, &mut plan.live) } else { (&mut ended, &mut plan.ended) };
-        requests.extend(bin.add(item, &size, form.max_samples));
+        let bin = bins.entry((is_live, attempt)).or_default();
+        bin.request.attempt = attempt;
+        plan.requests(is_live).extend(bin.add(item, &size, form.max_samples));
     }
-    plan.ended.extend(ended.take());
-    plan.live.extend(live.take());
-    for ((is_live, _), request) in again.into_iter().rev() {
-        let requests = if is_live { &mut plan.live } else { &mut plan.ended };
-        requests.insert(0, request);
+    for ((is_live, _), mut bin) in bins {
+        plan.requests(is_live).extend(bin.take());
+    }
+    for requests in [&mut plan.ended, &mut plan.live] {
+        requests.sort_by_key(|request| request.units().next());
     }
     plan
+}
+
+impl Plan {
+    fn requests(&mut self, live: bool) -> &mut Vec<Request> {
+        if live { &mut self.live } else { &mut self.ended }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +144,9 @@ impl Bin {
     }
 
     fn take(&mut self) -> Option<Request> {
+        let attempt = self.request.attempt;
         let full = std::mem::take(self);
+        self.request.attempt = attempt;
         (!full.request.items.is_empty()).then_some(full.request)
     }
 }
@@ -163,7 +162,7 @@ fn size(births: &Births, collected: &Collected, unit: Unit) -> Option<Size> {
         }
         Unit::Ended(number) => {
             let ended = births.ended(number)?;
-            (ended.table, &ended.block, 3, 0)
+            (ended.table, &ended.block, ended.n_samples_each(), 0)
         }
     };
     let specs = &collected.specs[table as usize];
@@ -237,7 +236,8 @@ impl Writer<'_> {
         let zero_ms = zero_ms.filter(|_| self.zeros == Zeros::WhereBirthsNeedThem);
         for series in item.from..item.to {
             let spec = &specs[series];
-            let zero = zero_ms.filter(|_| spec.quantity.has_zero()).map(|ms| Sample::new(0.0, ms));
+            let zero = zero_ms.filter(|_| self.needs_zero((item.unit, series), spec));
+            let zero = zero.map(|ms| Sample::new(0.0, ms));
             let value = Some(Sample::new(values[series], at_ms));
             let exemplar = self.exemplar(spec.quantity, exemplars);
             let labels = Labels::of(&live.block, live.relabelled.as_deref(), series);
@@ -248,17 +248,23 @@ impl Writer<'_> {
     fn ended(&mut self, item: &Item, ended: &Ended, specs: &[SeriesSpec], values: &[f64]) {
         for series in item.from..item.to {
             let spec = &specs[series];
-            let zero = ended.zero_ms.filter(|_| spec.quantity.has_zero());
+            let zero = ended.zero_ms.filter(|_| self.needs_zero((item.unit, series), spec));
             let zero = zero.map(|ms| Sample::new(0.0, ms));
             let value = ended.value_ms.map(|ms| Sample::new(values[series], ms));
             let marker = ended.marker_ms.map(|at_ms| Sample { bits: STALE, at_ms });
             let samples = match self.zeros {
                 Zeros::WhereBirthsNeedThem => [zero, value, marker],
-                Zeros::Without => [None, None, marker],
+                Zeros::Without => [None, value, marker],
+                Zeros::OnlyMarkers => [None, None, marker],
             };
             let labels = Labels::of(&ended.block, ended.relabelled.as_deref(), series);
             self.push((item.unit, series), labels, spec, samples, None);
         }
+    }
+
+    /// Counters begin with a zero, unless the endpoint has it already.
+    fn needs_zero(&self, (unit, series): (Unit, usize), spec: &SeriesSpec) -> bool {
+        spec.quantity.has_zero() && !self.births.has_begun(unit, series)
     }
 
     fn push(

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::EndpointSettings;
 use super::backoff::Backoff;
-use super::births::{Births, Unit};
+use super::births::{Births, ENDED_SERIES_MAX, Unit};
 use super::client::{Answer, Client};
 use super::inbox::Inbox;
-use super::requests::{Contents, Form, Item, Plan, Request, Zeros, encode, halves, pack};
+use super::requests::{Contents, Form, Plan, Request, Zeros, encode, pack};
 use crate::clock::Clock;
 use crate::collect::{Collected, Settings, StaleMarkers};
 use crate::telemetry::{Dropped, RemoteWriteMetrics};
@@ -64,7 +64,7 @@ impl Endpoint {
         let sender = Sender {
             endpoint: Arc::clone(self),
             tenant,
-            births: Mutex::new(Births::new(relabel, markers)),
+            births: Mutex::new(Births::new(relabel, markers, ENDED_SERIES_MAX)),
             form: Form {
                 max_samples: self.settings.max_samples_per_send,
                 send_exemplars: self.settings.send_exemplars,
@@ -86,24 +86,27 @@ struct Sender {
     form: Form,
     interval: Duration,
     inbox: Arc<Inbox>,
-    /// Where the tick before was cut off by its successor.
-    resume: Mutex<Option<Unit>>,
+    /// Where the tick before was cut off by its successor: the place among its requests, and the
+    /// first label set there.
+    resume: Mutex<Option<(usize, Unit)>>,
     last_message: Mutex<Option<(Instant, String)>>,
 }
 
 /// One tick on its way to the endpoint.
-struct Delivery<'a> {
+pub(super) struct Delivery<'a> {
     sender: &'a Sender,
-    collected: &'a Collected,
+    pub(super) collected: &'a Collected,
+    /// Between the starts of two requests.
+    spacing: Duration,
     /// The endpoint has taken something of this tick.
-    accepted_any: AtomicBool,
+    pub(super) accepted_any: AtomicBool,
     /// Something of this tick did not get there.
     incomplete: AtomicBool,
 }
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Accepted,
     /// Refused because of something in it; `after_silence` when an attempt before got no answer.
     Refused {
@@ -117,7 +120,7 @@ enum Outcome {
 
 /// How long a request is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
+pub(super) enum Patience {
     Once,
     UntilReplaced,
 }
@@ -134,9 +137,12 @@ impl Sender {
     async fn deliver(&self, collected: &Collected) {
         let Plan { ended, mut live } = pack(&self.births(), collected, &self.form);
         self.rotate(&mut live);
+        let n = u32::try_from(ended.len() + live.len()).unwrap_or(u32::MAX).max(1);
+        let draining = self.inbox.closed_at().is_some();
         let delivery = Delivery {
             sender: self,
             collected,
+            spacing: if draining { Duration::ZERO } else { self.interval / 2 / n },
             accepted_any: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
         };
@@ -154,7 +160,12 @@ impl Sender {
     /// A tick begins where the one before was cut off, so that no label set always comes last.
     fn rotate(&self, requests: &mut [Request]) {
         let resume = self.resume.lock().expect("nothing panics under this lock").take();
-        let reaches = |r: &Request| r.attempt.is_none() && r.units().last() >= resume;
+        let resume = resume.map(|(_, unit)| unit);
+        let reaches = |r: &Request| match r.attempt {
+            None => r.units().last() >= resume,
+            // These lie between the others.
+            Some(_) => r.units().next() >= resume,
+        };
         if resume.is_some()
             && let Some(first) = requests.iter().position(reaches)
         {
@@ -189,146 +200,135 @@ impl Sender {
 }
 
 impl Delivery<'_> {
-    /// Spreads the requests over at most half the interval, at most `max_shards` at once.
+    /// Spreads the requests of a tick over at most half the interval, at most `max_shards` at once.
     async fn send_all(&self, requests: Vec<Request>, patience: Patience) {
         let start = Instant::now();
-        let n = u32::try_from(requests.len()).unwrap_or(u32::MAX).max(1);
-        let draining = self.sender.inbox.closed_at().is_some();
-        let spacing = if draining { Duration::ZERO } else { self.sender.interval / 2 / n };
-        let timed = (0..).zip(requests).map(|(i, request)| (start + spacing * i, request));
+        let timed = (0..).zip(requests).map(|(i, request)| (start + self.spacing * i, request));
         let at_once = self.sender.endpoint.settings.max_shards.max(1);
-        futures_util::stream::iter(timed)
-            .for_each_concurrent(at_once, |(at, request)| self.send_at(at, request, patience))
+        futures_util::stream::iter(timed.enumerate())
+            .for_each_concurrent(at_once, |(i, (at, request))| async move {
+                tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.sender.inbox.newer() => {}
+                }
+                if self.is_too_late(i) {
+                    self.cut_off(i, &request, patience);
+                } else {
+                    self.send(self.in_order(request), patience).await;
+                }
+            })
             .await;
     }
 
-    async fn send_at(&self, at: Instant, request: Request, patience: Patience) {
-        tokio::select! {
-            () = sleep_until(at) => {}
-            () = self.sender.inbox.newer() => {}
-        }
-        if patience == Patience::UntilReplaced && self.sender.inbox.has_newer() {
-            self.cut_off(&request);
-            return;
-        }
-        self.send(request, patience).await;
+    /// Whether the next tick is there before this request went out. The first one goes nevertheless,
+    /// so that an endpoint that is slower than the interval gets everything in turn.
+    fn is_too_late(&self, i: usize) -> bool {
+        let inbox = &self.sender.inbox;
+        inbox.has_newer() && (i > 0 || inbox.closed_at().is_some())
     }
 
-    /// The next tick is there before this request went out.
-    fn cut_off(&self, request: &Request) {
-        self.incomplete.store(true, Ordering::Relaxed);
-        let mut resume = self.sender.resume.lock().expect("nothing panics under this lock");
-        let first = request.units().next().filter(|_| request.attempt.is_none());
-        *resume = match (*resume, first) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+    fn cut_off(&self, i: usize, request: &Request, patience: Patience) {
+        self.set_incomplete();
+        if patience == Patience::UntilReplaced
+            && let Some(first) = request.units().next()
+        {
+            let mut resume = self.sender.resume.lock().expect("nothing panics under this lock");
+            *resume = Some(resume.map_or((i, first), |before| before.min((i, first))));
+        }
+    }
+
+    /// Without label sets that had ended before and whose end has still to be sent.
+    fn in_order(&self, mut request: Request) -> Request {
+        let births = self.births();
+        let waits: Vec<Unit> = request
+            .units()
+            .filter(|unit| match births.predecessor(*unit) {
+                None => false,
+                Some(before) => !request.units().any(|other| other == before),
+            })
+            .collect();
+        if !waits.is_empty() {
+            self.set_incomplete();
+            request.items.retain(|item| !waits.contains(&item.unit));
+        }
+        request
     }
 
     async fn send(&self, request: Request, patience: Patience) {
-        let mut zeros = Zeros::WhereBirthsNeedThem;
-        let mut outcome = self.attempt(&request, zeros, patience).await;
         let doubtful = request.attempt.is_some();
-        if let Outcome::Refused { after_silence } = outcome
-            && (doubtful || after_silence)
-        {
-            // The births had been accepted: the request goes again without them.
-            zeros = Zeros::Without;
-            outcome = self.attempt(&request, zeros, patience).await;
+        let outcome = self.exchange(&request, doubtful, patience).await;
+        if !matches!(outcome, Outcome::GivenUp { .. }) && !self.relabels_nothing() {
+            self.count_dropped(Dropped::Relabel, self.contents(&request).n_dropped);
         }
         match outcome {
             Outcome::Accepted => self.accepted(request.units()),
             Outcome::GivenUp { maybe_stored } => {
-                self.incomplete.store(true, Ordering::Relaxed);
+                self.set_incomplete();
                 if maybe_stored {
                     self.unknown(request.units());
                 }
             }
-            Outcome::Refused { .. } => self.bisect(request, zeros).await,
-        }
-    }
-
-    /// Finds the one series that a request is refused for; all others are delivered on the way.
-    /// At most log2(series) + 1 requests.
-    async fn bisect(&self, request: Request, zeros: Zeros) {
-        let n_series = request.n_series();
-        let mut delivered: Vec<Item> = Vec::new();
-        let mut waiting: Vec<Item> = Vec::new();
-        let mut suspects = request.items.clone();
-        while n(&suspects) > 1 {
-            let (left, right) = halves(&suspects);
-            let part = Request { items: left, attempt: request.attempt };
-            match self.attempt(&part, zeros, Patience::Once).await {
-                Outcome::Accepted => {
-                    delivered.extend(part.items);
-                    suspects = right;
-                }
-                Outcome::Refused { .. } => {
-                    waiting.extend(right);
-                    suspects = part.items;
-                }
-                Outcome::GivenUp { .. } => {
-                    self.half_delivered(&request, &delivered);
-                    return;
-                }
-            }
-        }
-        if !waiting.is_empty() {
-            let part = Request { items: waiting, attempt: request.attempt };
-            if self.attempt(&part, zeros, Patience::Once).await == Outcome::Accepted {
-                delivered.extend(part.items);
-            }
-        }
-        // An endpoint that refuses everything says nothing about this series.
-        if self.accepted_any.load(Ordering::Relaxed) {
-            for item in &suspects {
-                self.sender.births().leave_out(item.unit, item.from);
-                delivered.push(*item);
-            }
-        }
-        let lost = n_series - n(&delivered) + suspects.len();
-        self.sender.count_dropped(Dropped::FinalError, lost);
-        self.half_delivered(&request, &delivered);
-    }
-
-    /// Settles what became of each label set of a request whose series were sent apart.
-    fn half_delivered(&self, request: &Request, delivered: &[Item]) {
-        let of = |items: &[Item], unit| -> usize {
-            items.iter().filter(|i| i.unit == unit).map(|i| i.to - i.from).sum()
-        };
-        let (mut whole, mut part) = (Vec::new(), Vec::new());
-        for unit in request.units() {
-            match of(delivered, unit) {
-                n if n == of(&request.items, unit) => whole.push(unit),
-                0 => {}
-                _ => part.push(unit),
-            }
-        }
-        if whole.len() < request.items.len() {
-            self.incomplete.store(true, Ordering::Relaxed);
-        }
-        self.accepted(whole.into_iter());
-        self.unknown(part.into_iter());
-        // What has ended is not tried again after a refusal.
-        for unit in request.units() {
-            if let Unit::Ended(number) = unit {
-                self.sender.births().done(number);
+            Outcome::Refused { after_silence } => {
+                self.bisect(&request, doubtful || after_silence).await;
             }
         }
     }
 
-    fn accepted(&self, units: impl Iterator<Item = Unit>) {
+    /// Sends a request; where its births may have been accepted before and it is refused, it goes
+    /// again without them.
+    pub(super) async fn exchange(
+        &self,
+        request: &Request,
+        mut doubtful: bool,
+        patience: Patience,
+    ) -> Outcome {
+        let mut outcome = self.attempt(request, Zeros::WhereBirthsNeedThem, patience).await;
+        let has_ended = request.units().any(|unit| matches!(unit, Unit::Ended(_)));
+        let mut silence = false;
+        for zeros in [Zeros::Without, Zeros::OnlyMarkers] {
+            let Outcome::Refused { after_silence } = outcome else { break };
+            silence |= after_silence;
+            doubtful |= after_silence;
+            if !doubtful || zeros == Zeros::OnlyMarkers && !has_ended {
+                break;
+            }
+            outcome = self.attempt(request, zeros, patience).await;
+        }
+        match outcome {
+            Outcome::Refused { after_silence } => {
+                Outcome::Refused { after_silence: after_silence || silence }
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn births(&self) -> MutexGuard<'_, Births> {
+        self.sender.births()
+    }
+
+    pub(super) fn set_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_dropped(&self, reason: Dropped, n: usize) {
+        self.sender.count_dropped(reason, n);
+    }
+
+    fn relabels_nothing(&self) -> bool {
+        self.sender.endpoint.settings.write_relabel_configs.is_empty()
+    }
+
+    pub(super) fn accepted(&self, units: impl Iterator<Item = Unit>) {
         self.sender.births().accepted(units, self.collected.snapshot.at_ms);
     }
 
-    fn unknown(&self, units: impl Iterator<Item = Unit>) {
+    pub(super) fn unknown(&self, units: impl Iterator<Item = Unit>) {
         self.sender.births().unknown(units, self.collected.snapshot.at_ms - 1);
     }
 
     /// Sends a request until there is an answer that counts, or patience ends.
     async fn attempt(&self, request: &Request, zeros: Zeros, patience: Patience) -> Outcome {
         let (body, contents) = self.body(request, zeros);
-        self.sender.count_dropped(Dropped::Relabel, contents.n_dropped);
         if contents.n_samples == 0 {
             return Outcome::Accepted;
         }
@@ -356,13 +356,18 @@ impl Delivery<'_> {
                     silence |= maybe_stored;
                     let now = endpoint.clock.now();
                     let wait = backoff.retry_at(now, retry_after).saturating_sub(now);
+                    let draining = inbox.closed_at().is_some();
                     let too_late = inbox.closed_at().is_some_and(|at| at.elapsed() > DRAIN_RETRIES);
-                    if patience == Patience::Once || too_late || inbox.has_newer() {
+                    let once = patience == Patience::Once && !draining;
+                    if once || too_late || inbox.has_newer() {
                         return Outcome::GivenUp { maybe_stored: silence };
                     }
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = inbox.newer() => return Outcome::GivenUp { maybe_stored: silence },
+                        () = inbox.closed_for(DRAIN_RETRIES) => {
+                            return Outcome::GivenUp { maybe_stored: silence };
+                        }
                     }
                 }
             }
@@ -372,12 +377,17 @@ impl Delivery<'_> {
 
     fn body(&self, request: &Request, zeros: Zeros) -> (Bytes, Contents) {
         let mut raw = Vec::new();
-        let Sender { births, form, .. } = self.sender;
-        let births = births.lock().expect("nothing panics under this lock");
-        let contents = encode(&births, self.collected, request, zeros, form, &mut raw);
-        drop(births);
+        let form = &self.sender.form;
+        let contents = encode(&self.births(), self.collected, request, zeros, form, &mut raw);
         let compressed = snap::raw::Encoder::new().compress_vec(&raw);
         (compressed.expect("a request is far below 4 GiB").into(), contents)
+    }
+
+    /// What a request holds if it is sent in full.
+    pub(super) fn contents(&self, request: &Request) -> Contents {
+        let zeros = Zeros::WhereBirthsNeedThem;
+        let form = &self.sender.form;
+        encode(&self.births(), self.collected, request, zeros, form, &mut Vec::new())
     }
 
     fn count_sent(&self, contents: &Contents) {
@@ -386,8 +396,4 @@ impl Delivery<'_> {
         metrics.samples_sent.with_label_values(&[name]).inc_by(contents.n_samples as u64);
         metrics.exemplars_sent.with_label_values(&[name]).inc_by(contents.n_exemplars as u64);
     }
-}
-
-fn n(items: &[Item]) -> usize {
-    items.iter().map(|item| item.to - item.from).sum()
 }
