@@ -12,6 +12,8 @@ mod support;
 mod bad_input;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
+/// What endpoints get, however they behave.
+mod endpoints;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
 /// Every answer of the receivers, and what was counted.

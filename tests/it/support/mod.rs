@@ -14,6 +14,8 @@ pub(crate) mod http;
 pub(crate) mod oracle;
 /// OTLP/JSON, apart from the product's own reader.
 pub(crate) mod otlp_json;
+/// One tenant's way to its endpoints, in process.
+pub(crate) mod pipeline;
 /// The built program as a process.
 pub(crate) mod process;
 /// A real Prometheus for remote write.

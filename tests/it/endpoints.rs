@@ -1,0 +1,500 @@
+//! The laws of sending: whatever an endpoint does, what it stores in the end is the truth.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use spanmill::collect::{Settings, StaleMarkers};
+use spanmill::remote_write::EndpointSettings;
+use spanmill::remote_write::relabel::{Action, RelabelConfig, compile_regex};
+use spanmill::telemetry::Dropped;
+use spanmill::tenant::TenantId;
+use tokio::time::{Instant, timeout};
+
+use crate::support;
+use crate::support::pipeline::{
+    CALLS, INTERVAL_MS, Pipeline, SERIES_EACH, START_MS, collect_settings,
+};
+use crate::support::receiver::{
+    Behaviour, Gate, Received, Receiver, State, answer, close_unanswered, store,
+};
+use crate::support::stored::{Series, is_marker};
+
+/// Longer than any test: a request that failed is not repeated before the next tick.
+const NEVER: Duration = Duration::from_secs(100_000);
+
+fn endpoint(receiver: &Receiver, name: &str) -> EndpointSettings {
+    EndpointSettings {
+        name: name.to_owned(),
+        min_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(5),
+        ..support::settings(&receiver.url())
+    }
+}
+
+/// Failed requests wait for the next tick.
+fn impatient(receiver: &Receiver, name: &str) -> EndpointSettings {
+    EndpointSettings { min_backoff: NEVER, max_backoff: NEVER, ..endpoint(receiver, name) }
+}
+
+/// What every test asks of an endpoint in the end: the totals of the ledger, and a zero before the
+/// first value of each life of a series. Answers how long before, in ms.
+fn assert_truth(state: &State, pipeline: &Pipeline) -> BTreeSet<i64> {
+    let mut gaps = BTreeSet::new();
+    for (service, expected) in &pipeline.truth {
+        let increase = state.stored.increase(&[("__name__", CALLS), ("service", service)]);
+        assert_eq!(increase, *expected, "{service}: {}", show(state, service));
+        for (name, factor) in
+            [("traces_spanmetrics_latency_count", 1.0), ("traces_spanmetrics_latency_sum", 0.5)]
+        {
+            let increase = state.stored.increase(&[("__name__", name), ("service", service)]);
+            assert_eq!(increase, expected * factor, "{name} of {service}");
+        }
+        for (le, expected) in [("0.1", 0.0), ("1", *expected), ("+Inf", *expected)] {
+            let increase = state.stored.increase(&[("le", le), ("service", service)]);
+            assert_eq!(increase, expected, "bucket {le} of {service}");
+        }
+    }
+    for (labels, series) in state.stored.select(&[]) {
+        for (i, sample) in series.samples.iter().enumerate() {
+            let begins = i == 0 || is_marker(&series.samples[i - 1]);
+            if begins {
+                assert_eq!(sample.value, 0.0, "a life without a zero: {labels:?} {series:?}");
+                let next = series.samples.get(i + 1).expect("a zero has a value behind it");
+                gaps.insert(next.timestamp - sample.timestamp);
+            }
+        }
+    }
+    gaps
+}
+
+fn show(state: &State, service: &str) -> String {
+    let calls = state.stored.select(&[("__name__", CALLS), ("service", service)]);
+    let requests: Vec<_> = state.requests.iter().map(|r| (r.status, r.stored)).collect();
+    format!("{calls:?}; requests: {requests:?}")
+}
+
+fn calls<'a>(state: &'a State, service: &str) -> &'a Series {
+    let series = state.stored.series(&[("__name__", CALLS), ("service", service)]);
+    series.unwrap_or_else(|| panic!("{service} is not there"))
+}
+
+fn markers_of(state: &State, service: &str) -> BTreeSet<(usize, Vec<i64>)> {
+    let all = state.stored.select(&[("service", service)]);
+    assert_eq!(all.len(), SERIES_EACH, "{service}");
+    all.into_iter().map(|(_, series)| (series.markers().len(), series.markers())).collect()
+}
+
+/// Timestamps of values, zeros and markers aside.
+fn value_times(series: &Series) -> Vec<i64> {
+    let values = series.samples.iter().filter(|s| !is_marker(s) && s.value != 0.0);
+    values.map(|s| s.timestamp).collect()
+}
+
+fn tick_ms(n: i64) -> i64 {
+    START_MS + n * INTERVAL_MS
+}
+
+// ---------------------------------------------------------------------------------------------
+// An endpoint that is down
+
+#[tokio::test]
+async fn an_outage_of_twenty_intervals_costs_resolution_and_nothing_else() {
+    let (down, up) = (Receiver::start().await, Receiver::start().await);
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    pipeline.open(endpoint(&down, "down"));
+    pipeline.open(endpoint(&up, "up"));
+    pipeline.add("steady", 5);
+    pipeline.add("ends-before-it-is-told", 3);
+    pipeline.tick_delivered().await;
+
+    down.go_down().await;
+    for n in 1..=20 {
+        pipeline.add("steady", n);
+        pipeline.add(&format!("guest-{n}"), n);
+        // Comes and goes: several lives.
+        if n % 4 == 1 {
+            pipeline.add("returns", n);
+        }
+        pipeline.tick();
+        pipeline.delivered("up").await;
+    }
+    down.come_back();
+    pipeline.add("steady", 1);
+    pipeline.tick_delivered().await;
+    pipeline.add("steady", 1);
+    pipeline.tick_delivered().await;
+
+    let (state, undisturbed) = (down.state(), up.state());
+    for state in [&state, &undisturbed] {
+        assert_eq!(assert_truth(state, &pipeline), [1].into());
+    }
+    for n in 1_u32..=20 {
+        let guest = format!("guest-{n}");
+        let ended = tick_ms(i64::from(n) + 2);
+        assert_eq!(markers_of(&state, &guest), markers_of(&undisturbed, &guest), "{guest}");
+        assert_eq!(markers_of(&state, &guest), [(1, vec![ended])].into(), "{guest}");
+    }
+    assert_eq!(calls(&state, "returns").markers(), calls(&undisturbed, "returns").markers());
+    assert_eq!(calls(&state, "returns").markers().len(), 5);
+    assert_eq!(calls(&state, "ends-before-it-is-told").markers(), [tick_ms(2)]);
+    assert_eq!(pipeline.dropped("down", Dropped::EndedListFull), 0);
+    assert_eq!(pipeline.dropped("down", Dropped::FinalError), 0);
+    // The other one got each tick, at once and as a whole.
+    let all: Vec<i64> = (1..=23).map(tick_ms).collect();
+    assert_eq!(value_times(calls(&undisturbed, "steady")), all);
+    assert!(undisturbed.requests.iter().all(|request| request.status == Some(204)));
+}
+
+// ---------------------------------------------------------------------------------------------
+// No answer
+
+/// Ways in which a request ends so that nobody knows what became of it.
+fn silences() -> [Behaviour; 4] {
+    [close_unanswered(false), close_unanswered(true), answer(500), answer(500).but_stores()]
+}
+
+#[tokio::test]
+async fn births_without_an_answer_are_neither_lost_nor_told_twice() {
+    for behaviour in silences() {
+        for replaced_by_the_next_tick in [false, true] {
+            let receiver = Receiver::start().await;
+            let mut pipeline = Pipeline::long_lived(collect_settings());
+            let settings =
+                if replaced_by_the_next_tick { impatient } else { endpoint }(&receiver, "one");
+            pipeline.open(settings);
+            pipeline.add("old", 2);
+            pipeline.tick_delivered().await;
+
+            // Old and new label sets are in one request.
+            receiver.script([behaviour.clone()]);
+            pipeline.add("old", 3);
+            pipeline.add("new", 5);
+            pipeline.tick();
+            receiver.wait_until("the request", |state| state.requests.len() >= 2).await;
+            if !replaced_by_the_next_tick {
+                pipeline.delivered("one").await;
+            }
+            pipeline.add("new", 7);
+            pipeline.add("newer", 1);
+            pipeline.tick_delivered().await;
+            pipeline.add("new", 1);
+            pipeline.tick_delivered().await;
+
+            let what = format!("{behaviour:?}, replaced: {replaced_by_the_next_tick}");
+            let state = receiver.state();
+            assert_truth(&state, &pipeline);
+            // The first value is where it belongs, unless the tick has been replaced unstored.
+            let times = value_times(calls(&state, "new"));
+            assert_eq!(times[times.len() - 2..], [tick_ms(3), tick_ms(4)], "{what}");
+            let last: Vec<_> = state.requests.iter().rev().take(1).map(|r| r.status).collect();
+            assert_eq!(last, [Some(204)], "{what}: the last tick is one request");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_birth_is_known_after_many_ticks_without_an_answer() {
+    for behaviour in silences() {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        pipeline.open(impatient(&receiver, "one"));
+        let n_silent = 4;
+        receiver.script(std::iter::repeat_n(behaviour.clone(), n_silent));
+        for n in 0..n_silent {
+            pipeline.add("first", 2);
+            pipeline.add(&format!("later-{n}"), 1);
+            pipeline.tick();
+            let n_before = n + 1;
+            receiver
+                .wait_until("the tick's first request", |state| state.requests.len() >= n_before)
+                .await;
+        }
+        pipeline.add("first", 2);
+        pipeline.tick_delivered().await;
+        assert_truth(&receiver.state(), &pipeline);
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_an_answer_is_told_once() {
+    for behaviour in silences() {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::short_lived(collect_settings());
+        pipeline.open(impatient(&receiver, "one"));
+        pipeline.add("steady", 1);
+        pipeline.add("guest", 4);
+        pipeline.tick_delivered().await;
+        pipeline.add("steady", 1);
+        receiver.script([behaviour.clone()]);
+        pipeline.tick();
+        // The end first, by itself; then the living.
+        receiver.wait_until("both requests", |state| state.requests.len() >= 3).await;
+        pipeline.add("steady", 1);
+        pipeline.tick_delivered().await;
+        let state = receiver.state();
+        assert_truth(&state, &pipeline);
+        assert_eq!(markers_of(&state, "guest"), [(1, vec![tick_ms(2)])].into(), "{behaviour:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_last_value_arrives_though_nobody_knows_whether_its_birth_did() {
+    for behaviour in silences() {
+        for end_is_silent_too in [false, true] {
+            let receiver = Receiver::start().await;
+            let mut pipeline = Pipeline::short_lived(collect_settings());
+            pipeline.open(impatient(&receiver, "one"));
+            // Its birth gets no answer, then the endpoint takes nothing for a while.
+            receiver.script([behaviour.clone(), answer(429), answer(429)]);
+            for n in 1..=3 {
+                pipeline.add("guest", 4);
+                pipeline.tick();
+                receiver.wait_until("the request", |state| state.requests.len() >= n).await;
+            }
+            if end_is_silent_too {
+                receiver.script([behaviour.clone()]);
+                pipeline.tick();
+                receiver.wait_until("the end", |state| state.requests.len() >= 4).await;
+            }
+            pipeline.add("other", 1);
+            pipeline.tick_delivered().await;
+            let state = receiver.state();
+            assert_truth(&state, &pipeline);
+            let markers = [(1, vec![tick_ms(4)])].into();
+            assert_eq!(markers_of(&state, "guest"), markers, "{behaviour:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_label_set_that_comes_back_waits_for_its_own_end() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    pipeline.open(impatient(&receiver, "one"));
+    receiver.go_down().await;
+    pipeline.add("returns", 4);
+    for _ in 0..3 {
+        pipeline.tick();
+    }
+    pipeline.answered("one", "error", 1).await;
+    // The request with the end fails, the one with the living would not.
+    receiver.script([answer(503)]);
+    receiver.come_back();
+    pipeline.add("returns", 2);
+    pipeline.add("other", 1);
+    pipeline.tick();
+    receiver
+        .wait_until("the living", |state| !state.stored.select(&[("service", "other")]).is_empty())
+        .await;
+    pipeline.add("returns", 2);
+    pipeline.add("other", 1);
+    pipeline.tick_delivered().await;
+    assert_truth(&receiver.state(), &pipeline);
+}
+
+// ---------------------------------------------------------------------------------------------
+// 400
+
+fn is_bucket(labels: &[(String, String)], service: &str, le: &str) -> bool {
+    let has = |name: &str, value: &str| labels.iter().any(|(n, v)| n == name && v == value);
+    has("service", service) && has("le", le)
+}
+
+/// `ceil(log2(n))` to find the bad one, the rest, and the bad one again if nothing was taken before it.
+fn bisection(n_series: usize) -> usize {
+    n_series.next_power_of_two().ilog2() as usize + 2
+}
+
+/// Every series but the bad ones has a value of this tick.
+fn assert_all_have(state: &State, at_ms: i64, n_series: usize) {
+    let all = state.stored.select(&[]);
+    assert_eq!(all.len(), n_series);
+    for (labels, series) in all {
+        let last = series.samples.last().map(|s| s.timestamp);
+        assert_eq!(last, Some(at_ms), "{labels:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_series_harms_only_itself_from_the_first_tick_on() {
+    const N: usize = 20;
+    for bad in 0..N {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        pipeline.open(endpoint(&receiver, "one"));
+        let bad_service = format!("s{bad}");
+        let le = if bad % 2 == 0 { "+Inf" } else { "0.1" };
+        receiver.refuse_series(move |labels| is_bucket(labels, &bad_service, le));
+        let all = |pipeline: &mut Pipeline| (0..N).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+        all(&mut pipeline);
+        pipeline.tick_delivered().await;
+        let n_series = N * SERIES_EACH;
+        assert_all_have(&receiver.state(), tick_ms(1), n_series - 1);
+        let n_requests = receiver.state().requests.len();
+        assert!(n_requests <= 1 + bisection(n_series), "{bad}: {n_requests} requests");
+        assert_eq!(pipeline.dropped("one", Dropped::FinalError), 2, "its zero and its value");
+
+        all(&mut pipeline);
+        pipeline.tick_delivered().await;
+        assert_all_have(&receiver.state(), tick_ms(2), n_series - 1);
+        assert_eq!(receiver.state().requests.len(), n_requests + 1, "it is left out");
+    }
+}
+
+#[tokio::test]
+async fn a_series_that_turns_bad_is_left_out_until_its_next_birth() {
+    const N: usize = 9;
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    pipeline.open(endpoint(&receiver, "one"));
+    let add = |pipeline: &mut Pipeline, range: std::ops::Range<usize>| {
+        range.for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    };
+    add(&mut pipeline, 0..N);
+    pipeline.tick_delivered().await;
+    receiver.refuse_series(|labels| is_bucket(labels, "s4", "1"));
+    add(&mut pipeline, 0..N);
+    pipeline.tick_delivered().await;
+    let n_requests = receiver.state().requests.len();
+    assert!(n_requests <= 2 + bisection(N * SERIES_EACH), "{n_requests} requests");
+    assert_eq!(pipeline.dropped("one", Dropped::FinalError), 1);
+
+    // It ends: neither it nor any label set that ends after it takes harm.
+    receiver.refuse_series(|_| false);
+    add(&mut pipeline, 0..4);
+    add(&mut pipeline, 5..N);
+    pipeline.tick_delivered().await;
+    add(&mut pipeline, 0..N);
+    pipeline.tick_delivered().await;
+    add(&mut pipeline, 0..N);
+    pipeline.tick_delivered().await;
+    let state = receiver.state();
+    let bad = state.stored.series(&[("service", "s4"), ("le", "1")]).expect("it was born twice");
+    assert_eq!(value_times(bad), [tick_ms(1), tick_ms(4), tick_ms(5)]);
+    assert_all_have(&state, tick_ms(5), N * SERIES_EACH);
+}
+
+#[tokio::test]
+async fn without_markers_a_left_out_series_is_forgotten_with_its_label_set() {
+    let receiver = Receiver::start().await;
+    let settings = Settings { stale_markers: StaleMarkers::Off, ..collect_settings() };
+    let mut pipeline = Pipeline::short_lived(settings);
+    pipeline.open(impatient(&receiver, "one"));
+    receiver.refuse_series(|labels| is_bucket(labels, "bad", "1"));
+    pipeline.add("bad", 1);
+    pipeline.add("good", 1);
+    pipeline.tick_delivered().await;
+    pipeline.add("good", 1);
+    pipeline.tick_delivered().await;
+    // The next one to end owes its last value.
+    receiver.script([answer(503)]);
+    pipeline.add("good", 1);
+    pipeline.tick();
+    pipeline.answered("one", "503", 1).await;
+    pipeline.tick();
+    pipeline.delivered("one").await;
+    assert_eq!(receiver.state().stored.increase(&[("service", "good"), ("le", "1")]), 3.0);
+}
+
+#[tokio::test]
+async fn two_bad_series_in_a_request_harm_only_themselves() {
+    const N: usize = 12;
+    let buckets = (0..N).flat_map(|n| ["0.1", "1", "+Inf"].map(|le| (format!("s{n}"), le)));
+    let buckets: Vec<(String, &str)> = buckets.collect();
+    for (i, j) in [(0, 1), (0, 2), (0, 35), (3, 4), (5, 30), (34, 35), (17, 18)] {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        pipeline.open(endpoint(&receiver, "one"));
+        let bad = [buckets[i].clone(), buckets[j].clone()];
+        receiver.refuse_series(move |labels| bad.iter().any(|(s, le)| is_bucket(labels, s, le)));
+        for n in 1..=2 {
+            (0..N).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+            pipeline.tick_delivered().await;
+            assert_all_have(&receiver.state(), tick_ms(n), N * SERIES_EACH - 2);
+        }
+        let n_requests = receiver.state().requests.len();
+        assert!(n_requests <= 2 + 2 * (1 + bisection(N * SERIES_EACH)), "{n_requests}");
+        assert_eq!(pipeline.dropped("one", Dropped::FinalError), 4);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_everything_for_a_while_gets_all_of_it_afterwards() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    let settings =
+        EndpointSettings { max_samples_per_send: 30, max_shards: 1, ..endpoint(&receiver, "one") };
+    pipeline.open(settings);
+    pipeline.add("guest", 1);
+    (0..6).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    pipeline.tick_delivered().await;
+    // It begins in the middle of a tick, while the guest ends.
+    receiver.script([store(), store()]);
+    receiver.otherwise(answer(400));
+    (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    pipeline.tick();
+    pipeline.answered("one", "400", 1).await;
+    (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    pipeline.tick();
+    pipeline.answered("one", "400", 20).await;
+    receiver.otherwise(store());
+    (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    pipeline.tick_delivered().await;
+    assert_truth(&receiver.state(), &pipeline);
+    assert_eq!(calls(&receiver.state(), "guest").markers(), [tick_ms(2)]);
+}
+
+#[tokio::test]
+async fn births_in_doubt_beside_a_bad_series_keep_their_first_value() {
+    for behaviour in silences() {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        pipeline.open(impatient(&receiver, "one"));
+        receiver.script([behaviour.clone()]);
+        (0..5).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+        pipeline.tick();
+        receiver.wait_until("the births", |state| state.requests.len() == 1).await;
+        receiver.refuse_series(|labels| is_bucket(labels, "s2", "1"));
+        (0..5).for_each(|n| pipeline.add(&format!("s{n}"), 4));
+        pipeline.tick_delivered().await;
+        let state = receiver.state();
+        for n in 0..5 {
+            let service = format!("s{n}");
+            let increase = |le| state.stored.increase(&[("service", &service), ("le", le)]);
+            let expected = if n == 2 { [0.0, 7.0] } else { [7.0, 7.0] };
+            let found = [increase("1"), increase("+Inf")];
+            // What was stored before it turned bad stays.
+            let stored_before = n == 2 && found == [3.0, 7.0];
+            assert!(found == expected || stored_before, "{service}: {found:?}, {behaviour:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bisection_without_an_answer_loses_and_repeats_nothing() {
+    // The request is refused, and one part of it gets no answer.
+    for behaviour in silences() {
+        for n_answered in 0..4 {
+            let receiver = Receiver::start().await;
+            let mut pipeline = Pipeline::long_lived(collect_settings());
+            pipeline.open(impatient(&receiver, "one"));
+            receiver.script([answer(400)]);
+            receiver.script(std::iter::repeat_n(store(), n_answered));
+            receiver.script([behaviour.clone()]);
+            // Powers of two: parts end where label sets do, until one is left.
+            (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+            pipeline.tick();
+            receiver.wait_until("the parts", |state| state.requests.len() >= n_answered + 2).await;
+            (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+            pipeline.tick_delivered().await;
+            let state = receiver.state();
+            if n_answered < 3 {
+                assert_truth(&state, &pipeline);
+            } else {
+                // Within a label set: no series of it counts twice.
+                let total = state.stored.increase(&[("__name__", CALLS)]);
+                assert_eq!(total, 48.0, "{behaviour:?}");
+            }
+        }
+    }
+}
