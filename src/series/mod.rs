@@ -2,10 +2,12 @@
 
 mod exemplars;
 mod layout;
+mod quantile;
 mod slab;
 mod table;
 
 pub use exemplars::{Pending, Picked};
 pub use layout::Layout;
+pub use quantile::histogram_quantile;
 pub use slab::Slab;
 pub use table::{Addition, SeriesTable, Slot, Values};
