@@ -28,12 +28,12 @@ pub struct Listeners {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: can't listen on {endpoint}: {source}")]
+#[error("{key}: can't listen on {endpoint}: {reason}")]
 pub struct BindError {
     /// The configuration's key.
     pub key: &'static str,
     pub endpoint: String,
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 impl Listeners {
@@ -91,6 +91,6 @@ async fn bind(key: &'static str, endpoint: Option<&str>) -> Result<Option<TcpLis
     let Some(endpoint) = endpoint else { return Ok(None) };
     match TcpListener::bind(endpoint).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(source) => Err(BindError { key, endpoint: endpoint.to_owned(), source }),
+        Err(reason) => Err(BindError { key, endpoint: endpoint.to_owned(), reason }),
     }
 }
