@@ -22,5 +22,7 @@ mod receive;
 mod relabel;
 /// One exchange with an endpoint, whatever it answers.
 mod remote_write_client;
+/// Files with spans through the pipeline, and to a running service.
+mod replay;
 /// SIGTERM under load.
 mod shutdown;

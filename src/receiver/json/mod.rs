@@ -14,10 +14,10 @@ use reader::Fields;
 /// What is wrong with a JSON body: the way to the field, what was found and expected, line and column.
 #[derive(Debug, thiserror::Error)]
 #[error("malformed OTLP/JSON: {0}")]
-pub(super) struct JsonError(#[from] serde_json::Error);
+pub struct JsonError(#[from] serde_json::Error);
 
 /// An `ExportTraceServiceRequest` from one JSON text.
-pub(super) fn to_wire(text: &[u8]) -> Result<Vec<u8>, JsonError> {
+pub fn to_wire(text: &[u8]) -> Result<Vec<u8>, JsonError> {
     // The wire form is shorter than its JSON; a third is typical.
     let mut wire = Vec::with_capacity(text.len() / 3);
     let mut json = serde_json::Deserializer::from_slice(text);

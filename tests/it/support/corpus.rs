@@ -34,7 +34,7 @@ pub(crate) enum Form {
 pub(crate) struct Corpus {
     pub(crate) name: String,
     pub(crate) form: Form,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 /// Those of this repository, and those of the folder that `SPANMILL_CORPUS` names.

@@ -6,6 +6,8 @@ use spanmill::remote_write::{Auth, EndpointSettings, TlsSettings};
 
 /// An in-process endpoint of remote write that keeps what it is sent.
 pub(crate) mod capture;
+/// The built program as a command that ends by itself.
+pub(crate) mod command;
 /// The corpora of spans.
 pub(crate) mod corpus;
 /// A small HTTP client.

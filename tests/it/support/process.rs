@@ -65,11 +65,11 @@ impl Spanmill {
         Self::start_with(config, &[]).await
     }
 
-    /// As [`Self::start`], with more settings, `key=value`.
-    pub(crate) async fn start_with(config: &Config, set: &[&str]) -> Self {
+    /// With keys set on the command line, `KEY=VALUE`.
+    pub(crate) async fn start_with(config: &Config, sets: &[&str]) -> Self {
         let mut last = String::new();
         for _ in 0..STARTS {
-            match Self::try_start(config, set).await {
+            match Self::try_start(config, sets).await {
                 Ok(started) => return started,
                 Err(seen) => last = seen,
             }
@@ -77,7 +77,7 @@ impl Spanmill {
         panic!("spanmill did not start, tried {STARTS} times; at last: {last}");
     }
 
-    async fn try_start(config: &Config, set: &[&str]) -> Result<Self, String> {
+    async fn try_start(config: &Config, sets: &[&str]) -> Result<Self, String> {
         let [grpc, http, admin] = free_ports();
         let ports = Ports { grpc, http, admin };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -86,7 +86,7 @@ impl Spanmill {
         let child = Command::new(env!("CARGO_BIN_EXE_spanmill"))
             .args(["run", "--config"])
             .arg(&file)
-            .args(set.iter().flat_map(|setting| ["--set", setting]))
+            .args(sets.iter().flat_map(|set| ["--set", set]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("stderr")).expect("a file for stderr"))
@@ -111,7 +111,11 @@ impl Spanmill {
     }
 
     pub(crate) fn terminate(&self) {
-        kill_process(pid(&self.child), Signal::TERM).expect("the program runs until now");
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(pid(&self.child), signal).expect("the program runs until now");
     }
 
     pub(crate) async fn exit_status(&mut self) -> ExitStatus {

@@ -100,6 +100,8 @@ pub(crate) struct Sender {
     encoding: Encoding,
     addr: SocketAddr,
     connection: Connection,
+    /// Sent with each request, besides those of the protocol.
+    headers: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -122,7 +124,12 @@ impl Sender {
             tokio::spawn(connection);
             Connection::Http1(sender)
         };
-        Self { protocol, encoding, addr, connection }
+        Self { protocol, encoding, addr, connection, headers: Vec::new() }
+    }
+
+    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
     }
 
     /// `Err` when the connection ended without an answer.
@@ -176,6 +183,7 @@ impl Sender {
         });
         let coded = self.encoding != Encoding::Identity;
         let request = request.header("content-type", self.protocol.media_type());
+        let request = self.headers.iter().fold(request, |r, (name, value)| r.header(*name, value));
         if self.protocol == Protocol::Grpc {
             let mut framed = BytesMut::with_capacity(encoded.len() + 5);
             framed.put_u8(u8::from(coded));
