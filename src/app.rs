@@ -1,5 +1,6 @@
 //! Build, bind, run, drain: the only file that knows every module.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness, TenantMetrics};
@@ -25,6 +26,9 @@ use crate::telemetry::Telemetry;
 const INTAKE_DRAIN: Duration = Duration::from_millis(2500);
 /// The last ticks are delivered within this time; only an endpoint that hangs needs it all.
 const OUTLET_DRAIN: Duration = Duration::from_secs(11);
+
+/// A new tenant's series are shown and sent this soon, and then at its own ticks.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Everything that was built from the configuration; no socket is open yet.
 pub struct App {
@@ -78,6 +82,7 @@ impl App {
         for settings in &config.remote_write.endpoints {
             let client = Client::new(settings, &telemetry, Arc::clone(&clock))
                 .with_context(|| format!("remote_write endpoint {}", settings.name))?;
+            telemetry.remote_write.begin_at_zero(&settings.name);
             endpoints.push(Arc::new(Endpoint {
                 settings: settings.clone(),
                 client,
@@ -126,7 +131,7 @@ impl App {
             Some(endpoint) => Some(
                 TcpListener::bind(endpoint)
                     .await
-                    .with_context(|| format!("admin.endpoint: cannot listen on {endpoint}"))?,
+                    .with_context(|| format!("admin.endpoint: can't listen on {endpoint}"))?,
             ),
         };
         Ok(Bound { app: self, listeners, admin })
@@ -264,11 +269,17 @@ impl Pipeline {
         let first = first_tick_after(self.tenant.id(), self.interval);
         let mut ticks = interval_at(tokio::time::Instant::now() + first, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut soon = pin!(sleep(SOON));
+        let mut had_soon = first <= SOON;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => self.hand_over(|now| self.tenant.tick(now)),
+                () = &mut soon, if !had_soon => {
+                    had_soon = true;
+                    self.hand_over(|now| self.tenant.tick(now));
+                }
             }
         }
         self.hand_over(|now| self.tenant.tick(now));

@@ -181,7 +181,23 @@ impl Telemetry {
         };
         telemetry.config_last_reload_successful.set(1);
         telemetry.register_process();
+        telemetry.begin_at_zero();
         telemetry
+    }
+
+    /// A counter that is there from the start has an increase when it first counts.
+    fn begin_at_zero(&self) {
+        for protocol in [Protocol::Grpc, Protocol::Http].map(Protocol::name) {
+            for result in ["ok", "partial", "refused"] {
+                self.requests.with_label_values(&[protocol, result]);
+            }
+            for reason in Refused::ALL {
+                self.requests_refused.with_label_values(&[protocol, reason.name()]);
+            }
+            for form in ["wire", "inflated"] {
+                self.received_bytes.with_label_values(&[protocol, form]);
+            }
+        }
     }
 
     /// A request of which everything, or all but what the time window left out, was taken.
@@ -275,6 +291,17 @@ impl RemoteWriteMetrics {
                     &["endpoint"],
                 ),
             ),
+        }
+    }
+
+    /// Counters of an endpoint, before it is sent anything.
+    pub fn begin_at_zero(&self, endpoint: &str) {
+        for counter in [&self.samples_sent, &self.exemplars_sent, &self.retries] {
+            counter.with_label_values(&[endpoint]);
+        }
+        for reason in Dropped::ALL {
+            self.samples_dropped(endpoint, reason);
+            self.exemplars_dropped(endpoint, reason);
         }
     }
 
