@@ -55,6 +55,9 @@ fn family_of(spec: &SeriesSpec) -> (&str, &'static str) {
 fn page_family(view: &View, family: &Family<'_>, trace_id_label_name: &str, out: &mut String) {
     let entries = &view.entries[family.table as usize];
     let specs = &view.specs[family.table as usize];
+    if entries.iter().all(Option::is_none) {
+        return;
+    }
     let mut values = Vec::new();
     push(out, format_args!("# TYPE {} {}\n", family.name, family.kind));
     for (slot, entry) in (0..).zip(entries) {

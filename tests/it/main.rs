@@ -10,6 +10,8 @@ mod support;
 
 /// Odd and broken requests: the answer, and what the program counted.
 mod bad_input;
+/// The admin server's endpoints, and what a real Prometheus makes of them.
+mod admin;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
 /// What endpoints get, however they behave.

@@ -58,9 +58,22 @@ pub(crate) async fn shared_prometheus() -> Arc<Server> {
 }
 
 pub(crate) async fn prometheus() -> Server {
+    prometheus_with("").await
+}
+
+/// That scrapes one page every second.
+pub(crate) async fn prometheus_scraping(addr: SocketAddr, path: &str) -> Server {
+    prometheus_with(&format!(
+        "scrape_configs:\n  - job_name: scraped\n    scrape_interval: 1s\n    scrape_timeout: 1s\n    \
+         metrics_path: {path}\n    static_configs: [{{ targets: [\"{addr}\"] }}]\n"
+    ))
+    .await
+}
+
+async fn prometheus_with(more: &str) -> Server {
     start("prometheus", "/-/ready", |command, addr, folder| {
         let config = folder.path().join("prometheus.yml");
-        fs::write(&config, PROMETHEUS_CONFIG).expect("a written file");
+        fs::write(&config, format!("{PROMETHEUS_CONFIG}{more}")).expect("a written file");
         command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
