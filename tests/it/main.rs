@@ -28,3 +28,5 @@ mod remote_write_client;
 mod replay;
 /// SIGTERM under load.
 mod shutdown;
+/// Tenants side by side.
+mod tenancy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::routing::post;
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -37,6 +37,8 @@ struct Kept {
 pub(crate) struct Seen {
     pub(crate) n_requests: usize,
     pub(crate) series: BTreeMap<Labels, Series>,
+    /// The same by the request's tenant; "" for a request without one.
+    pub(crate) by_tenant: BTreeMap<String, BTreeMap<Labels, Series>>,
     /// Requests that were not as the specification wants them, and why.
     pub(crate) refused: Vec<String>,
 }
@@ -73,10 +75,20 @@ impl Seen {
                 return Err(format!("expected {name}: {value}, got {:?}", headers.get(name)));
             }
         }
+        let tenants: Vec<&HeaderValue> = headers.get_all("x-scope-orgid").iter().collect();
+        let tenant = match tenants[..] {
+            [] => "",
+            [tenant] => tenant.to_str().map_err(|error| error.to_string())?,
+            _ => return Err(format!("expected one tenant, got {tenants:?}")),
+        };
+        let by_tenant = self.by_tenant.entry(tenant.to_owned()).or_default();
         for series in remote_write::decode(body)?.timeseries {
-            let kept = self.series.entry(remote_write::labels_of(&series.labels)?).or_default();
-            kept.samples.extend(series.samples);
-            kept.exemplars.extend(series.exemplars);
+            let labels = remote_write::labels_of(&series.labels)?;
+            for all in [&mut self.series, &mut *by_tenant] {
+                let kept = all.entry(labels.clone()).or_default();
+                kept.samples.extend(series.samples.iter().copied());
+                kept.exemplars.extend(series.exemplars.iter().cloned());
+            }
         }
         Ok(())
     }
