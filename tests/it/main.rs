@@ -12,6 +12,8 @@ mod support;
 mod bad_input;
 /// The admin server's endpoints, and what a real Prometheus makes of them.
 mod admin;
+/// The command line: what is told, and the exit codes.
+mod cli;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
 /// What endpoints get, however they behave.
