@@ -20,6 +20,8 @@ mod corpora;
 mod endpoints;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
+/// README's commands, run as they are written.
+mod readme;
 /// Every answer of the receivers, and what was counted.
 mod receive;
 /// Relabelling, compared with a real Prometheus.
