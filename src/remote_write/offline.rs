@@ -26,7 +26,7 @@ pub struct Sent {
 impl Offline {
     pub fn new(relabel: &[RelabelConfig], max_samples_per_send: usize) -> Self {
         Self {
-            births: Births::new(relabel.into(), true),
+            births: Births::new(relabel.into(), true, usize::MAX),
             form: Form {
                 max_samples: max_samples_per_send,
                 send_exemplars: true,

@@ -8,10 +8,10 @@ mod tidy;
 /// What the tests stand on.
 mod support;
 
-/// Odd and broken requests: the answer, and what the program counted.
-mod bad_input;
 /// The admin server's endpoints, and what a real Prometheus makes of them.
 mod admin;
+/// Odd and broken requests: the answer, and what the program counted.
+mod bad_input;
 /// The command line: what is told, and the exit codes.
 mod cli;
 /// Every corpus over every protocol and encoding, compared with its oracle.
