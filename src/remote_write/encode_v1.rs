@@ -116,3 +116,7 @@ fn hex(bytes: &[u8]) -> String {
     let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
+
+#[cfg(test)]
+#[path = "encode_v1_tests.rs"]
+mod tests;

@@ -334,3 +334,7 @@ impl<'a> Labels<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "requests_tests.rs"]
+mod tests;

@@ -8,15 +8,19 @@ use spanmill::remote_write::EndpointSettings;
 use spanmill::remote_write::relabel::{Action, RelabelConfig, compile_regex};
 use spanmill::telemetry::Dropped;
 use spanmill::tenant::TenantId;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::support;
+use crate::support::corpus;
 use crate::support::pipeline::{
     CALLS, INTERVAL_MS, Pipeline, SERIES_EACH, START_MS, collect_settings,
 };
+use crate::support::process::{Config, Spanmill};
 use crate::support::receiver::{
     Behaviour, Gate, Received, Receiver, State, answer, close_unanswered, store,
 };
+use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::stored::{Series, is_marker};
 
 /// Longer than any test: a request that failed is not repeated before the next tick.
@@ -497,4 +501,406 @@ async fn a_bisection_without_an_answer_loses_and_repeats_nothing() {
             }
         }
     }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Endpoints that are slow, busy or hung
+
+#[tokio::test]
+async fn a_busy_endpoint_is_asked_again_when_it_said() {
+    for status in [429, 503] {
+        let receiver = Receiver::start().await;
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        pipeline.open(endpoint(&receiver, "one"));
+        receiver.script([answer(status).header("retry-after", 1), answer(status)]);
+        pipeline.add("a", 5);
+        let start = Instant::now();
+        pipeline.tick_delivered().await;
+        assert!(start.elapsed() >= Duration::from_secs(1), "{status}: {:?}", start.elapsed());
+        let attempts = |state: &State| -> Vec<String> {
+            state.requests.iter().map(|r| r.header("retry-attempt").to_owned()).collect()
+        };
+        assert_eq!(attempts(&receiver.state()), ["", "1", "2"]);
+        // A newer tick is not held up by what the endpoint said about the one before.
+        receiver.script([answer(status).header("retry-after", 300)]);
+        pipeline.add("a", 1);
+        pipeline.tick();
+        receiver.wait_until("the request", |state| state.requests.len() == 4).await;
+        pipeline.tick_delivered().await;
+        assert_eq!(assert_truth(&receiver.state(), &pipeline), [1].into());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_times_out_is_repeated_and_counts_once() {
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    let remote_timeout = Duration::from_millis(200);
+    pipeline.open(EndpointSettings { remote_timeout, ..endpoint(&receiver, "one") });
+    receiver.script([store().held(&gate), answer(503).held(&gate)]);
+    pipeline.add("a", 5);
+    pipeline.tick_delivered().await;
+    pipeline.add("a", 5);
+    pipeline.tick_delivered().await;
+    assert_eq!(assert_truth(&receiver.state(), &pipeline), [1].into());
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_hung_endpoint_does_not_delay_another() {
+    let (hung, other) = (Receiver::start().await, Receiver::start().await);
+    let gate = Gate::new();
+    hung.otherwise(store().held(&gate));
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    pipeline.open(endpoint(&hung, "hung"));
+    pipeline.open(endpoint(&other, "other"));
+    for n in 1..=5 {
+        pipeline.add("steady", 1);
+        pipeline.add(&format!("guest-{n}"), 1);
+        pipeline.tick();
+        pipeline.delivered("other").await;
+    }
+    assert_eq!(
+        value_times(calls(&other.state(), "steady")),
+        (1..=5).map(tick_ms).collect::<Vec<_>>()
+    );
+    gate.open();
+    pipeline.add("steady", 1);
+    pipeline.tick_delivered().await;
+    for receiver in [&hung, &other] {
+        assert_truth(&receiver.state(), &pipeline);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_slower_than_the_interval_gets_every_label_set_in_turn() {
+    const N: usize = 12;
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::short_lived(collect_settings());
+    let one_label_set = 2 * SERIES_EACH;
+    let settings = endpoint(&receiver, "slow");
+    let max_samples_per_send = one_label_set;
+    pipeline.open(EndpointSettings { max_samples_per_send, max_shards: 1, ..settings });
+    let add = |pipeline: &mut Pipeline, tick: usize| {
+        (0..N).for_each(|n| pipeline.add(&format!("s{n}"), 1));
+        // Something ends at every tick.
+        pipeline.add(&format!("guest-{tick}"), 1);
+    };
+    let mut held = Gate::new();
+    receiver.script([store().held(&held)]);
+    add(&mut pipeline, 0);
+    pipeline.tick();
+    for n in 1..=4 * N {
+        receiver.wait_until("a request", |state| state.requests.len() == n).await;
+        // The next tick is there before this request is answered.
+        let next = Gate::new();
+        receiver.script([store().held(&next)]);
+        add(&mut pipeline, n);
+        pipeline.tick();
+        held.open();
+        held = next;
+    }
+    let n_requests = |state: &State| -> Vec<usize> {
+        let of = |n| calls(state, &format!("s{n}")).samples.len();
+        (0..N).map(of).collect()
+    };
+    let seen = n_requests(&receiver.state());
+    assert!(seen.iter().all(|n| *n >= 2), "samples of each label set: {seen:?}");
+    held.open();
+    add(&mut pipeline, 0);
+    pipeline.tick_delivered().await;
+    assert_truth(&receiver.state(), &pipeline);
+}
+
+// ---------------------------------------------------------------------------------------------
+// What is sent
+
+fn rule(action: Action, source: &str, regex: &str) -> RelabelConfig {
+    let regex = compile_regex(regex).expect("a valid pattern");
+    RelabelConfig { source_labels: vec![source.to_owned()], regex, ..RelabelConfig::new(action) }
+}
+
+/// Two ticks of two services through some rules: what is stored, and how many samples were dropped.
+async fn relabelled(rules: Vec<RelabelConfig>) -> (Vec<(String, String, usize)>, u64) {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    pipeline.open(EndpointSettings { write_relabel_configs: rules, ..endpoint(&receiver, "one") });
+    for _ in 0..2 {
+        pipeline.add("cart", 1);
+        pipeline.add("shop", 1);
+        pipeline.tick_delivered().await;
+    }
+    let state = receiver.state();
+    let all = state.stored.select(&[]).into_iter().map(|(labels, series)| {
+        let get = |name| labels.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v).to_owned();
+        let name = get("__name__").replace("traces_spanmetrics_", "");
+        (name + &get("le"), get("service") + &get("app"), series.samples.len())
+    });
+    (all.collect(), pipeline.dropped("one", Dropped::Relabel))
+}
+
+#[tokio::test]
+async fn relabelling_drops_renames_and_replaces_and_counts_what_it_drops() {
+    let name = "__name__";
+    let (stored, dropped) = relabelled(vec![rule(Action::Drop, name, ".*_latency_.*")]).await;
+    let both = [("calls_total", "cart", 3), ("calls_total", "shop", 3)];
+    let owned = |(a, b, n): &(&str, &str, usize)| ((*a).to_owned(), (*b).to_owned(), *n);
+    assert_eq!(stored, both.iter().map(owned).collect::<Vec<_>>());
+    // Five series of each, with their zeros at the first tick.
+    assert_eq!(dropped, 2 * 5 * 3);
+
+    let mut rename = rule(Action::Replace, name, "traces_spanmetrics_(calls)_total");
+    (rename.target_label, rename.replacement) = (name.to_owned(), "${1}".to_owned());
+    let (stored, dropped) = relabelled(vec![rename]).await;
+    assert_eq!((stored.len(), dropped), (2 * SERIES_EACH, 0));
+    assert_eq!(stored[0], owned(&("calls", "cart", 3)));
+
+    let mut replace = rule(Action::Replace, "service", "cart");
+    (replace.target_label, replace.replacement) = ("app".to_owned(), "basket".to_owned());
+    let mut drop_label = rule(Action::LabelDrop, "", "service");
+    drop_label.source_labels.clear();
+    let keep = rule(Action::Keep, "app", ".+");
+    let (stored, dropped) = relabelled(vec![replace, drop_label, keep]).await;
+    assert!(stored.iter().all(|(_, app, n)| app == "basket" && *n == 3), "{stored:?}");
+    assert_eq!((stored.len(), dropped), (SERIES_EACH, 3 * SERIES_EACH as u64));
+
+    let (stored, dropped) = relabelled(vec![rule(Action::Drop, name, ".*")]).await;
+    assert_eq!((stored.len(), dropped), (0, 2 * 3 * SERIES_EACH as u64));
+}
+
+#[tokio::test]
+async fn a_bisection_counts_relabelled_samples_once() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    let rules = vec![rule(Action::Drop, "__name__", ".*_latency_sum")];
+    pipeline.open(EndpointSettings { write_relabel_configs: rules, ..endpoint(&receiver, "one") });
+    receiver.refuse_series(|labels| is_bucket(labels, "s3", "1"));
+    (0..8).for_each(|n| pipeline.add(&format!("s{n}"), 3));
+    pipeline.tick_delivered().await;
+    assert_eq!(pipeline.dropped("one", Dropped::Relabel), 16);
+    assert_eq!(pipeline.dropped("one", Dropped::FinalError), 2);
+}
+
+#[tokio::test]
+async fn external_instance_and_tenant_labels_are_on_every_series_and_win() {
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(Settings {
+        external_labels: vec![label("Zone", "eu"), label("service", "external")],
+        instance_label: "__metrics_gen_instance".to_owned(),
+        inject_tenant_id_as: "tenant".to_owned(),
+        ..collect_settings()
+    });
+    pipeline.open(endpoint(&receiver, "one"));
+    pipeline.add("own", 5);
+    pipeline.tick_delivered().await;
+    let state = receiver.state();
+    let all = state.stored.select(&[
+        ("Zone", "eu"),
+        ("service", "external"),
+        ("__metrics_gen_instance", "here"),
+        ("tenant", "team-a"),
+    ]);
+    assert_eq!((all.len(), state.stored.n_series()), (SERIES_EACH, SERIES_EACH));
+}
+
+#[tokio::test]
+async fn requests_carry_the_tenant_unless_a_header_of_that_name_is_configured() {
+    let receiver = Receiver::start().await;
+    let tenant = || Some(TenantId::parse("team-a").expect("a tenant"));
+    for (name, tenant, headers, expected) in [
+        ("off", None, vec![], ""),
+        ("on", tenant(), vec![], "team-a"),
+        ("fixed", tenant(), vec![("x-scope-orgid".to_owned(), "all".to_owned())], "all"),
+    ] {
+        let mut pipeline = Pipeline::long_lived(collect_settings());
+        let settings = EndpointSettings { headers, ..endpoint(&receiver, name) };
+        pipeline.open_for(settings, tenant);
+        pipeline.add(name, 1);
+        pipeline.tick_delivered().await;
+        let state = receiver.state();
+        let found = state.requests.last().map(|r: &Received| r.header("x-scope-orgid").to_owned());
+        assert_eq!(found.as_deref(), Some(expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn all_samples_of_a_tick_carry_its_time_and_zeros_lie_a_millisecond_before() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    pipeline.open(endpoint(&receiver, "one"));
+    for n in 1..=3 {
+        (0..n).for_each(|i| pipeline.add(&format!("s{i}"), 1));
+        pipeline.tick_delivered().await;
+    }
+    let state = receiver.state();
+    for n in 0..3 {
+        let times: Vec<i64> = (n + 1..=3).map(tick_ms).collect();
+        let service = format!("s{n}");
+        for (labels, series) in state.stored.select(&[("service", &service)]) {
+            let found: Vec<i64> = series.samples.iter().map(|s| s.timestamp).collect();
+            let zero = tick_ms(n + 1) - 1;
+            let expected: Vec<i64> = std::iter::once(zero).chain(times.iter().copied()).collect();
+            assert_eq!(found, expected, "{labels:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn exemplars_rise_by_a_millisecond_and_are_never_later_than_their_tick() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    pipeline.open(endpoint(&receiver, "one"));
+    let ends = [
+        (tick_ms(1) - 5000, tick_ms(1) - 5000),
+        // The same again, and an earlier one.
+        (tick_ms(1) - 5000, tick_ms(1) - 4999),
+        (tick_ms(1) - 9000, tick_ms(1) - 4998),
+        // In the future.
+        (tick_ms(9), tick_ms(4)),
+        // Older than an hour.
+        (tick_ms(0) - 3_600_000, tick_ms(5)),
+        (tick_ms(6) - 1, tick_ms(6) - 1),
+    ];
+    for (end_ms, _) in ends {
+        pipeline.add_ended_at("a", 1, end_ms);
+        pipeline.tick_delivered().await;
+    }
+    let state = receiver.state();
+    for on in [("__name__", CALLS), ("le", "1")] {
+        let series = state.stored.series(&[("service", "a"), on]).expect("it is there");
+        let times: Vec<i64> = series.exemplars.iter().map(|e| e.timestamp).collect();
+        assert_eq!(times, ends.map(|(_, expected)| expected), "{on:?}");
+        let first = &series.exemplars[0];
+        let labels: Vec<_> = first.labels.iter().map(|l| (l.name.as_str(), &*l.value)).collect();
+        let trace_id = "07".repeat(16);
+        assert_eq!(labels, [("traceID", &*trace_id), ("span_id", "0808080808080808")]);
+        assert_eq!(first.value, 0.5);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Shutdown
+
+#[tokio::test]
+async fn the_end_at_shutdown_is_a_tick_of_its_own_after_the_final_one() {
+    let receiver = Receiver::start().await;
+    let settings = Settings { stale_markers: StaleMarkers::Shutdown, ..collect_settings() };
+    let mut pipeline = Pipeline::long_lived(settings);
+    pipeline.open(endpoint(&receiver, "one"));
+    pipeline.add("a", 1);
+    pipeline.tick_delivered().await;
+    // A busy endpoint gets it nevertheless.
+    receiver.script([answer(503), answer(503)]);
+    pipeline.add("a", 1);
+    pipeline.add("b", 1);
+    pipeline.tick();
+    pipeline.end_all();
+    let (truth, end_ms) = (pipeline.truth.clone(), pipeline.now_ms);
+    pipeline.close().await;
+    assert_eq!(end_ms, tick_ms(2) + 2);
+    let state = receiver.state();
+    for (service, expected) in truth {
+        let calls = calls(&state, &service);
+        assert_eq!(calls.increase(), expected, "{service}");
+        assert_eq!(value_times(calls).last(), Some(&tick_ms(2)), "{service}");
+        assert_eq!(markers_of(&state, &service), [(1, vec![end_ms])].into(), "{service}");
+    }
+}
+
+#[tokio::test]
+async fn without_markers_none_is_ever_sent() {
+    let receiver = Receiver::start().await;
+    let settings = Settings { stale_markers: StaleMarkers::Off, ..collect_settings() };
+    let mut pipeline = Pipeline::short_lived(settings);
+    pipeline.open(impatient(&receiver, "one"));
+    pipeline.add("guest", 1);
+    pipeline.tick_delivered().await;
+    receiver.script([answer(503)]);
+    pipeline.add("guest", 1);
+    pipeline.add("other", 1);
+    pipeline.tick();
+    pipeline.answered("one", "503", 1).await;
+    pipeline.tick_delivered().await;
+    let state = receiver.state();
+    assert_truth(&state, &pipeline);
+    assert!(state.stored.select(&[]).iter().all(|(_, series)| series.markers().is_empty()));
+}
+
+#[tokio::test]
+async fn the_final_tick_is_not_spread_over_time() {
+    let receiver = Receiver::start().await;
+    let settings = Settings { collection_interval: NEVER, ..collect_settings() };
+    let mut pipeline = Pipeline::long_lived(settings);
+    pipeline.open(EndpointSettings { max_samples_per_send: 1, ..endpoint(&receiver, "one") });
+    (0..20).for_each(|n| pipeline.add(&format!("s{n}"), 1));
+    pipeline.tick();
+    receiver.wait_until("the first of the requests", |state| state.requests.len() == 1).await;
+    pipeline.add("s19", 1);
+    pipeline.tick();
+    let truth = pipeline.truth.clone();
+    timeout(Duration::from_secs(10), pipeline.close()).await.expect("nothing is waited for");
+    let state = receiver.state();
+    for (service, expected) in truth {
+        assert_eq!(calls(&state, &service).increase(), expected, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn closing_gives_an_endpoint_two_seconds_to_answer_well() {
+    let mut all = JoinSet::new();
+    for behaviour in [None, Some(answer(503)), Some(answer(429).header("retry-after", 300))] {
+        for has_something_ended in [false, true] {
+            all.spawn(close_with_trouble(behaviour.clone(), has_something_ended));
+        }
+    }
+    all.join_all().await;
+}
+
+/// `None`: the endpoint is down.
+async fn close_with_trouble(behaviour: Option<Behaviour>, has_something_ended: bool) {
+    let receiver = Receiver::start().await;
+    match &behaviour {
+        None => receiver.go_down().await,
+        Some(behaviour) => receiver.otherwise(behaviour.clone()),
+    }
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    pipeline.open(endpoint(&receiver, "one"));
+    pipeline.add("a", 1);
+    pipeline.tick();
+    if has_something_ended {
+        pipeline.end_all();
+    }
+    let start = Instant::now();
+    let closed = timeout(Duration::from_secs(10), pipeline.close()).await;
+    let took = start.elapsed();
+    assert!(closed.is_ok(), "{behaviour:?}");
+    let expected = Duration::from_millis(1500)..Duration::from_secs(4);
+    assert!(expected.contains(&took), "{took:?}, {behaviour:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_endpoint_keeps_the_program_for_eleven_seconds_and_no_longer() {
+    let (hung, other) = (Receiver::start().await, Receiver::start().await);
+    let gate = Gate::new();
+    hung.otherwise(store().held(&gate));
+    let mut spanmill = Spanmill::start(&Config {
+        collection_interval: "10m",
+        run: "hung".to_owned(),
+        remote_write: vec![hung.url(), other.url()],
+    })
+    .await;
+    let bodies = corpus::named("py-shop-grpc").bodies();
+    let (addr, protocol) = (spanmill.ports.http, Protocol::HttpProtobuf);
+    let mut sender = Sender::connect(addr, protocol, Encoding::Identity).await;
+    let answer = sender.send(&bodies[0]).await.expect("an answer");
+    assert!(answer.is_ok(), "{answer:?}");
+    let start = Instant::now();
+    spanmill.terminate();
+    let status = spanmill.exit_status().await;
+    assert_eq!(status.code(), Some(0), "stderr: {}", spanmill.stderr());
+    assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
+    assert!(other.state().stored.increase(&[("__name__", CALLS)]) > 0.0);
+    gate.open();
 }
