@@ -44,7 +44,8 @@ pub(super) fn row<'a>(
 /// Label sets that a tick finds without an update for the stale duration.
 pub(super) fn deaths(state: &State, settings: &Settings, at_ms: i64) -> Vec<(Table, u32)> {
     let stale_ms = i64::try_from(settings.stale_duration.as_millis()).unwrap_or(i64::MAX);
-    let oldest = at_ms.saturating_sub(stale_ms);
+    // What was added to since the last tick is collected first, however long this one was in coming.
+    let oldest = at_ms.saturating_sub(stale_ms).min(state.last_tick_ms());
     all_live(state)
         .filter(|(_, _, updated_ms)| *updated_ms < oldest)
         .map(|(t, s, _)| (t, s))
