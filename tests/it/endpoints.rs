@@ -748,6 +748,20 @@ async fn all_samples_of_a_tick_carry_its_time_and_zeros_lie_a_millisecond_before
 }
 
 #[tokio::test]
+async fn what_is_added_between_ticks_is_told_though_it_is_stale_at_the_next_one() {
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::new(collect_settings(), Duration::from_secs(5));
+    pipeline.open(endpoint(&receiver, "one"));
+    for n in 1..=3 {
+        pipeline.add("guest", n);
+        pipeline.tick_delivered().await;
+    }
+    pipeline.tick_delivered().await;
+    assert_eq!(assert_truth(&receiver.state(), &pipeline), [1].into());
+    assert_eq!(calls(&receiver.state(), "guest").markers(), [tick_ms(4)]);
+}
+
+#[tokio::test]
 async fn exemplars_rise_by_a_millisecond_and_are_never_later_than_their_tick() {
     let receiver = Receiver::start().await;
     let mut pipeline = Pipeline::long_lived(collect_settings());
