@@ -341,7 +341,7 @@ async fn an_unreadable_and_a_cut_off_file_are_told_and_the_others_are_read() {
     let lines = output.stderr_lines();
     assert_eq!(lines[0], "/nonexistent/a: can't be read: No such file or directory (os error 2)");
     assert!(lines[1].contains("cut.gz: frame "), "{}", lines[1]);
-    assert!(lines[2].ends_with(", 1 undecodable, 0 refused, 1 files unreadable"), "{}", lines[2]);
+    assert!(lines[2].ends_with(", 1 undecodable, 0 refused, 1 unreadable"), "{}", lines[2]);
     let calls = |output: &Output| -> u64 {
         let json = output.json();
         let rows = json["operations"].as_array().expect("operations").clone();
@@ -414,6 +414,30 @@ async fn a_service_that_is_busy_is_asked_again_and_nothing_is_counted_twice() {
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("refused: answer 503, busy, 6 times"), "{}", output.stderr);
     assert_eq!(busy.n_requests(), 12);
+}
+
+#[tokio::test]
+async fn a_request_without_an_answer_is_told_and_not_sent_again() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    let served = tokio::spawn(async move {
+        let mut n_connections = 0;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            n_connections += 1;
+            stream.read_u8().await.expect("a request begins");
+            if n_connections == 2 {
+                break;
+            }
+        }
+        n_connections
+    });
+    let (_folder, path) = file("two", &framed(&corpus::named("node-edge").bodies()[..2]));
+    let output = spanmill(&["replay", "--to", &format!("http://{addr}"), text(&path)]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr_lines()[0].contains(": frame 1 at offset 0: no answer: "), "{output:?}");
+    assert!(summary(&output).ends_with("0 refused, 2 unanswered"), "{}", output.stderr);
+    assert_eq!(served.await.expect("it counts"), 2, "one connection a request");
 }
 
 /// Answers 503 so often, and then 200.

@@ -77,8 +77,11 @@ fn replay(
     let mut report = Report::new();
     let printed = match target {
         Some(target) => {
-            remote::send_all(target, reading, arguments.shift_to_now, &mut report)?;
-            ExitCode::SUCCESS
+            let sent = remote::send_all(target, reading, arguments.shift_to_now, &mut report);
+            if sent.is_err() && report.has_begun() {
+                report.finish();
+            }
+            sent.map(|()| ExitCode::SUCCESS)?
         }
         None => {
             let operations = count_all(loaded, reading, arguments.shift_to_now, &mut report)?;

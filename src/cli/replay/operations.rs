@@ -187,7 +187,7 @@ mod tests {
         expect![[r#"
             service  span_name                                                                    span_kind         calls  errors  p50 ms  p95 ms  p99 ms
             cart     GET /                                                                        SPAN_KIND_SERVER  12345       7    1.00    23.5    7890
-            cart     xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...  SPAN_KIND_CLIENT      1       0    0.00    0.00    0.00
+            cart     xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...  SPAN_KIND_CLIENT      1       0   0.001   0.001   0.001
             shop                                                                                  SPAN_KIND_CLIENT  2.500       0       -       -       -
         "#]].assert_eq(&table(&operations()));
         expect![[r#"
@@ -200,19 +200,19 @@ mod tests {
     fn json_has_the_columns_names_and_every_digit() {
         expect![[r#"
             {
-              "edges": [],
               "operations": [
                 {
+                  "service": "shop",
+                  "span_name": "",
+                  "span_kind": "SPAN_KIND_CLIENT",
                   "calls": 2.5,
                   "errors": 0,
                   "p50": null,
                   "p95": null,
-                  "p99": null,
-                  "service": "shop",
-                  "span_kind": "SPAN_KIND_CLIENT",
-                  "span_name": ""
+                  "p99": null
                 }
-              ]
+              ],
+              "edges": []
             }
         "#]]
         .assert_eq(&json(&operations()[2..]));

@@ -50,6 +50,9 @@ pub(super) enum Bad {
     Undecodable(String),
     #[error("refused: {0}")]
     Refused(String),
+    /// The service may have counted it.
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 /// Where in which file.

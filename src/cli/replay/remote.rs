@@ -73,7 +73,7 @@ impl Sending {
             Ok(body) => match self.send(&body).await {
                 Ok(verdict) => verdict.map(|taken| (taken, count_spans(&body))),
                 Err(e @ ConnectionError::Unreachable { .. }) => return Err(e),
-                Err(e @ ConnectionError::NoAnswer(_)) => Err(Bad::Refused(e.to_string())),
+                Err(e @ ConnectionError::NoAnswer(_)) => Err(Bad::Unanswered(e.to_string())),
             },
         };
         match sent {

@@ -23,6 +23,7 @@ pub(super) struct Report {
     n_undecodable: u64,
     n_refused: u64,
     n_unreadable: u64,
+    n_unanswered: u64,
     n_rejected_spans: u64,
     n_messages: u64,
 }
@@ -39,6 +40,7 @@ impl Report {
             n_undecodable: 0,
             n_refused: 0,
             n_unreadable: 0,
+            n_unanswered: 0,
             n_rejected_spans: 0,
             n_messages: 0,
         }
@@ -65,6 +67,7 @@ impl Report {
             Bad::Unreadable(_) => self.n_unreadable += 1,
             Bad::Undecodable(_) => self.n_undecodable += 1,
             Bad::Refused(_) => self.n_refused += 1,
+            Bad::Unanswered(_) => self.n_unanswered += 1,
         }
         self.tell(&format!("{place}: {bad}"));
     }
@@ -96,9 +99,11 @@ impl Report {
             "replay: {} requests, {} spans, {} undecodable, {} refused",
             self.n_requests, self.n_spans, self.n_undecodable, self.n_refused
         );
-        for (n, what) in
-            [(self.n_unreadable, "files unreadable"), (self.n_rejected_spans, "spans rejected")]
-        {
+        for (n, what) in [
+            (self.n_unanswered, "unanswered"),
+            (self.n_unreadable, "unreadable"),
+            (self.n_rejected_spans, "spans rejected"),
+        ] {
             if n > 0 {
                 line.push_str(&format!(", {n} {what}"));
             }
@@ -106,8 +111,14 @@ impl Report {
         self.tell(&line);
     }
 
-    /// Nothing was undecodable, refused or unreadable.
+    /// Everything that was there has been taken.
     pub(super) fn is_clean(&self) -> bool {
-        self.n_undecodable + self.n_refused + self.n_unreadable + self.n_rejected_spans == 0
+        let trouble = self.n_undecodable + self.n_refused + self.n_unanswered + self.n_unreadable;
+        trouble + self.n_rejected_spans == 0
+    }
+
+    /// Something has been taken, or told.
+    pub(super) fn has_begun(&self) -> bool {
+        self.n_requests > 0 || !self.is_clean()
     }
 }

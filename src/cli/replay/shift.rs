@@ -105,7 +105,7 @@ fn cut_off() -> Unreadable {
 
 /// Where a part stands in the whole that it was borrowed from.
 fn offset(part: &[u8], whole: &[u8]) -> usize {
-    part.as_ptr().addr() - whole.as_ptr().addr()
+    part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr())
 }
 
 #[cfg(test)]

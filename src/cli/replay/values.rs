@@ -70,8 +70,8 @@ impl<R: Read> Values<R> {
         };
         let text = self.rest().get(..len).unwrap_or_default();
         let wire = json_to_wire(text);
-        let is_json = closed && serde_json::from_slice::<IgnoredAny>(text).is_ok();
-        let used = if wire.is_ok() || is_json { len } else { end_of_broken(text) };
+        let is_json = || closed && serde_json::from_slice::<IgnoredAny>(text).is_ok();
+        let used = if wire.is_ok() || is_json() { len } else { end_of_broken(text) };
         self.use_up(used);
         Ok(wire.map(Bytes::from).map_err(|e| Bad::Undecodable(e.to_string())))
     }
