@@ -79,6 +79,13 @@ impl Inbox {
         waited.expect("the sender of the signal lives as long as this inbox");
     }
 
+    /// Waits until no tick comes any more.
+    pub(super) async fn closed(&self) {
+        let mut signal = self.signal.subscribe();
+        let waited = signal.wait_for(|s| s.closed_at.is_some()).await.map(drop);
+        waited.expect("the sender of the signal lives as long as this inbox");
+    }
+
     pub(super) fn has_newer(&self) -> bool {
         let signal = self.signal.borrow();
         signal.posted > signal.taken

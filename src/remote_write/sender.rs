@@ -210,6 +210,8 @@ impl Delivery<'_> {
                 tokio::select! {
                     () = sleep_until(at) => {}
                     () = self.sender.inbox.newer() => {}
+                    // The last tick may be under way when it turns out to be the last.
+                    () = self.sender.inbox.closed() => {}
                 }
                 if self.is_too_late(i) {
                     self.cut_off(i, &request, patience);
