@@ -132,7 +132,8 @@ fn a_value_that_is_too_large_is_passed_over() {
     expect![[r#"
         1 on line 1 at 0: refused: more than 100 bytes, raise receivers.otlp.max_inflated_bytes
         2 on line 2 at 261: *b
-    "#]].assert_eq(&all(&file, 100));
+    "#]]
+    .assert_eq(&all(&file, 100));
 }
 
 #[test]
