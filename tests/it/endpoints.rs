@@ -222,22 +222,40 @@ async fn a_birth_is_known_after_many_ticks_without_an_answer() {
 #[tokio::test]
 async fn an_end_without_an_answer_is_told_once() {
     for behaviour in silences() {
-        let receiver = Receiver::start().await;
-        let mut pipeline = Pipeline::short_lived(collect_settings());
-        pipeline.open(impatient(&receiver, "one"));
-        pipeline.add("steady", 1);
-        pipeline.add("guest", 4);
-        pipeline.tick_delivered().await;
-        pipeline.add("steady", 1);
-        receiver.script([behaviour.clone()]);
-        pipeline.tick();
-        // The end first, by itself; then the living.
-        receiver.wait_until("both requests", |state| state.requests.len() >= 3).await;
-        pipeline.add("steady", 1);
-        pipeline.tick_delivered().await;
-        let state = receiver.state();
-        assert_truth(&state, &pipeline);
-        assert_eq!(markers_of(&state, "guest"), [(1, vec![tick_ms(2)])].into(), "{behaviour:?}");
+        for owes_its_last_value in [false, true] {
+            let receiver = Receiver::start().await;
+            let n_requests = || receiver.state().requests.len();
+            let mut pipeline = Pipeline::short_lived(collect_settings());
+            pipeline.open(impatient(&receiver, "one"));
+            pipeline.add("steady", 1);
+            pipeline.add("guest", 4);
+            pipeline.tick_delivered().await;
+            if owes_its_last_value {
+                receiver.script([answer(503)]);
+                pipeline.add("steady", 1);
+                pipeline.add("guest", 2);
+                pipeline.tick();
+                pipeline.answered("one", "503", 1).await;
+            }
+            pipeline.add("steady", 1);
+            receiver.script([behaviour.clone()]);
+            // The end first, by itself; then the living.
+            let n = n_requests() + 2;
+            pipeline.tick();
+            let end_ms = pipeline.now_ms;
+            receiver.wait_until("both requests", |state| state.requests.len() >= n).await;
+            pipeline.add("steady", 1);
+            pipeline.tick_delivered().await;
+            let n = n_requests() + 1;
+            pipeline.add("steady", 1);
+            pipeline.tick_delivered().await;
+            let what = format!("{behaviour:?}, owes its value: {owes_its_last_value}");
+            assert_eq!(n_requests(), n, "nothing of the end is left: {what}");
+            let state = receiver.state();
+            assert_truth(&state, &pipeline);
+            assert_eq!(markers_of(&state, "guest"), [(1, vec![end_ms])].into(), "{what}");
+            assert_eq!(pipeline.dropped("one", Dropped::FinalError), 0, "{what}");
+        }
     }
 }
 
