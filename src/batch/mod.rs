@@ -39,9 +39,10 @@ impl Range {
 /// Which table of a tenant a row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    SpanMetrics,
-    TargetInfo,
-    HostInfo,
+    // Kept stable: these numbers stand in logs, and are places in `ALL`.
+    SpanMetrics = 0,
+    TargetInfo = 1,
+    HostInfo = 2,
 }
 
 impl Table {
@@ -110,6 +111,14 @@ impl Exemplar {
 impl Batch {
     pub fn labels(&self, row: &Row) -> Labels<'_> {
         Labels::new(row.labels.slice(&self.text))
+    }
+
+    /// Room that the batch keeps, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        self.text.capacity()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.buckets.capacity() * size_of::<BucketCount>()
+            + self.exemplars.capacity() * size_of::<Exemplar>()
     }
 
     /// Empties the batch and keeps its room.

@@ -50,7 +50,13 @@ impl Tenant {
     pub fn new(id: TenantId, settings: Settings, bounds: &[f64], seed: [u64; 4]) -> Self {
         let state = State::new(bounds, settings.max_exemplars_per_tick, seed);
         let (tallies, events) = (Tallies::default(), Vec::new());
-        let world = World { state, tallies, n_born: [0; 3], n_ended: [0; 3], events };
+        let world = World {
+            state,
+            tallies,
+            n_born: [0; Table::ALL.len()],
+            n_ended: [0; Table::ALL.len()],
+            events,
+        };
         Self { id, settings, world: Mutex::new(world) }
     }
 
@@ -90,7 +96,11 @@ impl Tenant {
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("a panic inside a fold ends the process' use of this tenant")
+        self.world.lock().unwrap_or_else(|_| {
+            // A fold that panicked left its state half changed: rather start anew than count wrongly.
+            tracing::error!(tenant = %self.id, "the tenant's state is broken, the process ends");
+            std::process::abort()
+        })
     }
 }
 

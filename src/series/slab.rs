@@ -1,36 +1,47 @@
 //! Rows of equal length in chunks that never move: growing copies nothing, a snapshot is a memcpy.
 
-/// Rows in one chunk.
+/// Rows in one chunk of a slab that grows.
 const CHUNK_ROWS: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Slab<T> {
     width: usize,
+    /// Rows in one chunk.
+    chunk_rows: usize,
     chunks: Vec<Box<[T]>>,
 }
 
 impl<T: Copy + Default> Slab<T> {
     pub fn new(width: usize) -> Self {
-        Self { width, chunks: Vec::new() }
+        Self { width, chunk_rows: CHUNK_ROWS, chunks: Vec::new() }
+    }
+
+    /// A slab of one row that will not grow; an empty one is a slab without rows.
+    pub fn of_row(row: &[T]) -> Self {
+        let chunks = if row.is_empty() { Vec::new() } else { vec![row.into()] };
+        Self { width: row.len(), chunk_rows: 1, chunks }
     }
 
     /// Makes room for the row.
     pub fn grow(&mut self, row: usize) {
-        while self.width > 0 && self.chunks.len() * CHUNK_ROWS <= row {
-            self.chunks.push(vec![T::default(); self.width * CHUNK_ROWS].into_boxed_slice());
+        while self.width > 0 && self.chunks.len() * self.chunk_rows <= row {
+            self.chunks.push(vec![T::default(); self.width * self.chunk_rows].into_boxed_slice());
         }
     }
 
     /// Empty where the slab has no such row.
     pub fn row(&self, row: usize) -> &[T] {
-        let start = row % CHUNK_ROWS * self.width;
-        let chunk = self.chunks.get(row / CHUNK_ROWS);
+        if self.chunks.is_empty() {
+            return &[];
+        }
+        let start = row % self.chunk_rows * self.width;
+        let chunk = self.chunks.get(row / self.chunk_rows);
         chunk.map_or(&[], |chunk| &chunk[start..start + self.width])
     }
 
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
-        let start = row % CHUNK_ROWS * self.width;
-        &mut self.chunks[row / CHUNK_ROWS][start..start + self.width]
+        let start = row % self.chunk_rows * self.width;
+        &mut self.chunks[row / self.chunk_rows][start..start + self.width]
     }
 
     pub fn is_empty(&self) -> bool {
@@ -41,6 +52,15 @@ impl<T: Copy + Default> Slab<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slab_of_one_row_holds_no_more_than_that() {
+        let slab = Slab::of_row(&[1, 2, 3]);
+        assert_eq!(slab.row(0), [1, 2, 3]);
+        assert_eq!(slab.row(1), [0; 0]);
+        assert_eq!(slab.chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), 3);
+        assert_eq!(Slab::<u64>::of_row(&[]).row(0), [0; 0]);
+    }
 
     #[test]
     fn rows_keep_their_values_while_the_slab_grows() {

@@ -190,16 +190,8 @@ impl Values {
 
     /// The values of one slot alone, to be kept when the slot is given up.
     pub fn only(&self, slot: u32) -> Self {
-        let mut words = Slab::new(self.layout.words());
-        let mut rests = Slab::new(self.layout.words());
-        if self.layout.counts {
-            words.grow(0);
-            words.row_mut(0).copy_from_slice(self.words.row(slot as usize));
-        }
-        if !self.rests.row(slot as usize).is_empty() {
-            rests.grow(0);
-            rests.row_mut(0).copy_from_slice(self.rests.row(slot as usize));
-        }
+        let words = Slab::of_row(self.words.row(slot as usize));
+        let rests = Slab::of_row(self.rests.row(slot as usize));
         Self { words, rests, layout: self.layout.clone() }
     }
 
