@@ -272,7 +272,7 @@ fn fault(kind: Kind, text: &str) -> Option<String> {
             true
         }
         Kind::Regex => {
-            let error = values::anchored(text).err()?;
+            let error = values::relabel_regex(text).err()?;
             return Some(format!("found {}, expected a regex: {error}", values::shown(text)));
         }
         Kind::PolicyKey => {

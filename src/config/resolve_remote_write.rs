@@ -213,7 +213,7 @@ impl Entry<'_> {
         let config = RelabelConfig {
             source_labels: node.at("source_labels").texts(),
             separator: node.at("separator").as_text().to_owned(),
-            regex: values::anchored(node.at("regex").as_text()).ok()?,
+            regex: values::relabel_regex(node.at("regex").as_text()).ok()?,
             modulus: values::count(node.at("modulus").as_text()).unwrap_or_default(),
             target_label: node.at("target_label").as_text().to_owned(),
             replacement: node.at("replacement").as_text().to_owned(),

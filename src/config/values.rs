@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::remote_write::relabel::compile_regex;
+
 const NANOS: u128 = 1;
 const SECOND: u128 = 1_000_000_000 * NANOS;
 const DAY: u128 = 86_400 * SECOND;
@@ -130,17 +132,21 @@ pub(crate) fn is_label_template(text: &str) -> bool {
     Regex::new(r"^(?:(?:[a-zA-Z_]|\$(?:\{\w+\}|\w+))+\w*)+$").is_ok_and(|form| form.is_match(text))
 }
 
-/// A relabelling's regex: anchored at both ends, a dot is also a line break, as in Prometheus.
-pub(crate) fn anchored(text: &str) -> Result<Regex, String> {
-    regex(text).and_then(|_| regex(&format!("^(?s:{text})$")))
+/// A relabelling's regex, as the relabelling reads it.
+pub(crate) fn relabel_regex(text: &str) -> Result<Regex, String> {
+    compile_regex(text).map_err(|error| plain(&error))
 }
 
 pub(crate) fn regex(text: &str) -> Result<Regex, String> {
-    // the crate draws a picture over several lines; its last line says what is wrong
-    Regex::new(text).map_err(|error| match error.to_string().lines().last() {
+    Regex::new(text).map_err(|error| plain(&error))
+}
+
+/// The crate draws a picture over several lines; its last line says what is wrong.
+fn plain(error: &regex::Error) -> String {
+    match error.to_string().lines().last() {
         Some(line) => line.trim().trim_start_matches("error: ").to_lowercase(),
         None => "not a regular expression".to_owned(),
-    })
+    }
 }
 
 pub(crate) fn url(text: &str) -> Option<reqwest::Url> {

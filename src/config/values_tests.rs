@@ -52,10 +52,12 @@ fn an_endpoint_has_a_host_and_a_port() {
 
 #[test]
 fn a_relabelling_regex_is_anchored_and_its_dot_is_any_character() {
-    let regex = anchored("a|b.").unwrap();
+    let regex = relabel_regex("a|b.").unwrap();
     assert!(regex.is_match("a") && regex.is_match("b\n"));
+    let digits = relabel_regex(r"\d+").unwrap();
+    assert!(digits.is_match("42") && !digits.is_match("\u{664}\u{662}"), "digits are Go's");
     assert!(!regex.is_match("xa") && !regex.is_match("ax"));
-    assert_eq!(anchored("a)(b").unwrap_err(), "unopened group");
+    assert_eq!(relabel_regex("a)(b").unwrap_err(), "unopened group");
 }
 
 #[test]
