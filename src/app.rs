@@ -23,7 +23,7 @@ use crate::stage::Plan;
 use crate::telemetry::Telemetry;
 
 /// In-flight requests are answered within this time after the signal to stop.
-const INTAKE_DRAIN: Duration = Duration::from_millis(2500);
+const INTAKE_DRAIN: Duration = Duration::from_millis(3500);
 /// The last ticks are delivered within this time; only an endpoint that hangs needs it all.
 const OUTLET_DRAIN: Duration = Duration::from_secs(11);
 
@@ -83,12 +83,9 @@ impl App {
             let client = Client::new(settings, &telemetry, Arc::clone(&clock))
                 .with_context(|| format!("remote_write endpoint {}", settings.name))?;
             telemetry.remote_write.begin_at_zero(&settings.name);
-            endpoints.push(Arc::new(Endpoint {
-                settings: settings.clone(),
-                client,
-                metrics: telemetry.remote_write.clone(),
-                clock: Arc::clone(&clock),
-            }));
+            let (metrics, clock) = (telemetry.remote_write.clone(), Arc::clone(&clock));
+            let endpoint = Endpoint::new(settings.clone(), client, metrics, clock);
+            endpoints.push(Arc::new(endpoint));
         }
         let app = Self {
             telemetry,
@@ -149,13 +146,15 @@ impl Bound {
         app.readiness.ready();
 
         let drained = stop.clone();
-        let intake = tokio::spawn(listeners.run(app.intake, app.telemetry, stop));
+        let intake = Arc::clone(&app.intake);
+        let serving = tokio::spawn(listeners.run(app.intake, app.telemetry, stop));
         drained.cancelled().await;
         tracing::info!("draining");
         app.readiness.draining();
-        if timeout(INTAKE_DRAIN, intake).await.is_err() {
+        if timeout(INTAKE_DRAIN, serving).await.is_err() {
             tracing::warn!("requests were still in flight when the drain time was over");
         }
+        intake.close();
         stop_ticks.cancel();
         if timeout(OUTLET_DRAIN, ticks).await.is_err() {
             tracing::warn!("an endpoint did not take the last samples in time");
@@ -270,7 +269,7 @@ impl Pipeline {
         let mut ticks = interval_at(tokio::time::Instant::now() + first, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut soon = pin!(sleep(SOON));
-        let mut had_soon = first <= SOON;
+        let mut had_soon = false;
         loop {
             tokio::select! {
                 biased;

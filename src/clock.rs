@@ -25,7 +25,13 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Since the Unix epoch.
+    /// What the system says, since the Unix epoch: it may go back. For comparing with the times that
+    /// others read from their clocks.
+    pub fn wall() -> Duration {
+        read_system().wall
+    }
+
+    /// Since the Unix epoch; never goes back.
     pub fn now(&self) -> Duration {
         let mut last = self.last.lock().expect("the clock's lock is never held across a panic");
         *last = advance(*last, read_system());

@@ -60,6 +60,7 @@ impl From<TakeError> for Refusal {
     fn from(error: TakeError) -> Self {
         match error {
             TakeError::Undecodable(_) => Self::Undecodable(error.to_string()),
+            TakeError::Closed => Self::Draining,
             TakeError::TooLarge(_) => Self::TooMuch(error.to_string()),
         }
     }

@@ -1,7 +1,7 @@
 //! Where every decoded body goes, whatever protocol it came by: staged, then applied to its tenant.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 
@@ -16,6 +16,8 @@ pub struct Intake {
     plan: ArcSwap<Plan>,
     tenants: Arc<Tenants>,
     clock: Arc<Clock>,
+    /// False from [`close`](Intake::close) on; held for reading while a request is counted.
+    open: RwLock<bool>,
 }
 
 /// What was taken of a request.
@@ -33,6 +35,8 @@ pub enum TakeError {
     Undecodable(StageError),
     #[error("{0}")]
     TooLarge(StageError),
+    #[error("shutting down: nothing is counted any more")]
+    Closed,
 }
 
 thread_local! {
@@ -42,7 +46,13 @@ thread_local! {
 
 impl Intake {
     pub fn new(plan: Plan, tenants: Arc<Tenants>, clock: Arc<Clock>) -> Self {
-        Self { plan: ArcSwap::from_pointee(plan), tenants, clock }
+        Self { plan: ArcSwap::from_pointee(plan), tenants, clock, open: RwLock::new(true) }
+    }
+
+    /// Counts nothing any more: whatever is acknowledged has been counted before this returns, and a
+    /// tick after it has everything.
+    pub fn close(&self) {
+        *self.open.write().expect("nothing panics under this lock but a broken fold") = false;
     }
 
     /// Takes one `ExportTraceServiceRequest` in its wire form: whole, or not at all.
@@ -50,9 +60,14 @@ impl Intake {
     /// Does not wait on anything but the tenant's lock.
     pub fn take(&self, tenant: &TenantId, body: &[u8]) -> Result<Taken, TakeError> {
         STAGER.with_borrow_mut(|stager| {
-            let now = self.clock.now();
-            let batch = stager.stage(&self.plan.load(), body, now).map_err(TakeError::from)?;
-            self.tenants.get_or_create(tenant).apply(batch, now);
+            let wall = Clock::wall();
+            let batch = stager.stage(&self.plan.load(), body, wall).map_err(TakeError::from)?;
+            let open = self.open.read().expect("nothing panics under this lock but a broken fold");
+            if !*open {
+                return Err(TakeError::Closed);
+            }
+            self.tenants.get_or_create(tenant).apply(batch, self.clock.now());
+            drop(open);
             let spans = batch.tallies.received;
             Ok(Taken { spans, outside_window: stager.outside_window() })
         })
