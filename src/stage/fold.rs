@@ -98,6 +98,16 @@ impl Fold {
         self.picked.clear();
     }
 
+    pub(super) fn kept_bytes(&self) -> usize {
+        let cells = self.counts.capacity() + self.rests.capacity() + self.picks.capacity();
+        cells * size_of::<u64>()
+            + self.raw_keys.capacity()
+            + self.text.capacity()
+            + self.raw_entries.capacity() * size_of::<RawEntry>()
+            + self.sums.capacity() * size_of::<Sum>()
+            + self.picked.capacity() * size_of::<Exemplar>()
+    }
+
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)

@@ -40,6 +40,12 @@ impl Resources {
         self.values.clear();
     }
 
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.arena.capacity()
+            + self.contexts.capacity() * size_of::<Context>()
+            + self.values.capacity() * size_of::<Option<Range>>()
+    }
+
     /// The index of a resource, which names it within the request.
     pub(super) fn resolve(
         &mut self,

@@ -16,6 +16,8 @@ use crate::otlp::{
 
 /// At the usual 600 bytes a span, what the default limit of an inflated body holds.
 const SPANS_MAX: u64 = 100_000;
+/// Memory that one thread keeps for the next request; what an outsized one took is given back.
+const KEPT_BYTES: usize = 8 << 20;
 /// Label sets of one request: what keeps a small request from making a large batch.
 const TEXT_MAX: usize = 64 << 20;
 /// A latency above this is a broken clock: 100 years.
@@ -26,7 +28,7 @@ const LATENCY_MAX_NANO: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
 pub enum StageError {
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    #[error("more than {SPANS_MAX} spans in one request, send smaller batches")]
+    #[error("more than {SPANS_MAX} spans or resources in one request, send smaller batches")]
     TooManySpans,
     #[error("label sets of more than {TEXT_MAX} bytes in one request, send smaller batches")]
     TooMuchText,
@@ -45,6 +47,9 @@ pub struct Stager {
 impl Stager {
     /// Stages one `ExportTraceServiceRequest`; `now` is the time since the Unix epoch.
     pub fn stage(&mut self, plan: &Plan, body: &[u8], now: Duration) -> Result<&Batch, StageError> {
+        if self.kept_bytes() > KEPT_BYTES {
+            *self = Self::default();
+        }
         self.resources.clear();
         self.fold.clear(plan.n_buckets());
         self.batch.clear();
@@ -55,6 +60,7 @@ impl Stager {
             window: plan.window(now),
             values: vec![None; plan.keys.len()],
             counts_spans: plan.settings.processors.span_metrics(),
+            n_resource_spans: 0,
             filtered: 0,
             tallies: Tallies::default(),
             stager: self,
@@ -64,6 +70,11 @@ impl Stager {
         self.batch.tallies = tallies;
         self.fold.finish(&mut self.batch);
         Ok(&self.batch)
+    }
+
+    /// What is kept from request to request, in bytes.
+    fn kept_bytes(&self) -> usize {
+        self.resources.kept_bytes() + self.fold.kept_bytes() + self.batch.kept_bytes()
     }
 
     /// Spans of the last batch that ended outside the time window.
@@ -79,6 +90,7 @@ struct Walk<'s, 'a> {
     /// The current span's values of the wanted keys.
     values: Vec<Option<Value<'a>>>,
     counts_spans: bool,
+    n_resource_spans: u64,
     /// Spans that the policies of the span metrics left out.
     filtered: u64,
     tallies: Tallies,
@@ -94,6 +106,10 @@ struct Place<'r, 'a> {
 
 impl<'a> Walk<'_, 'a> {
     fn resource_spans(&mut self, bytes: &'a [u8]) -> Result<(), StageError> {
+        self.n_resource_spans += 1;
+        if self.n_resource_spans > SPANS_MAX {
+            return Err(StageError::TooManySpans);
+        }
         let resource = Resource::of(bytes)?;
         let index = self.stager.resources.resolve(&resource, self.plan)?;
         let place = Place { index, resource: &resource };
