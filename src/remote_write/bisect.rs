@@ -167,7 +167,9 @@ impl Delivery<'_> {
     fn count_lost(&self, items: &[Item]) {
         if !items.is_empty() {
             let request = Request { items: items.to_vec(), attempt: None };
-            self.count_dropped(Dropped::FinalError, self.contents(&request).n_samples);
+            let lost = self.contents(&request);
+            self.count_dropped(Dropped::FinalError, lost.n_samples);
+            self.count_exemplars_dropped(Dropped::FinalError, lost.n_exemplars);
         }
     }
 }

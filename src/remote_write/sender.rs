@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -53,9 +54,21 @@ pub struct Endpoint {
     pub client: Client,
     pub metrics: RemoteWriteMetrics,
     pub clock: Arc<Clock>,
+    /// `max_shards` requests at once, of all tenants together.
+    in_flight: Semaphore,
 }
 
 impl Endpoint {
+    pub fn new(
+        settings: EndpointSettings,
+        client: Client,
+        metrics: RemoteWriteMetrics,
+        clock: Arc<Clock>,
+    ) -> Self {
+        let in_flight = Semaphore::new(settings.max_shards.max(1));
+        Self { settings, client, metrics, clock, in_flight }
+    }
+
     /// Starts to send one tenant's ticks. `tenant` is the id that requests carry, if any.
     pub fn open(self: &Arc<Self>, tenant: Option<TenantId>, collect: &Settings) -> Outlet {
         let markers = collect.stale_markers != StaleMarkers::Off;
@@ -153,7 +166,8 @@ impl Sender {
             #[expect(clippy::cast_precision_loss, reason = "ms since 1970 are far below 2^53")]
             let seconds = collected.snapshot.at_ms as f64 / 1000.0;
             let gauge = &self.endpoint.metrics.highest_sent_timestamp;
-            gauge.with_label_values(&[self.name()]).set(seconds);
+            let gauge = gauge.with_label_values(&[self.name()]);
+            gauge.set(gauge.get().max(seconds));
         }
     }
 
@@ -316,6 +330,11 @@ impl Delivery<'_> {
         self.sender.count_dropped(reason, n);
     }
 
+    pub(super) fn count_exemplars_dropped(&self, reason: Dropped, n: usize) {
+        let (metrics, name) = (&self.sender.endpoint.metrics, self.sender.name());
+        metrics.exemplars_dropped(name, reason).inc_by(n as u64);
+    }
+
     fn relabels_nothing(&self) -> bool {
         self.sender.endpoint.settings.write_relabel_configs.is_empty()
     }
@@ -340,7 +359,11 @@ impl Delivery<'_> {
         let mut backoff = Backoff::new(min_backoff, max_backoff, seed);
         let mut silence = false;
         for attempt in 0.. {
-            match endpoint.client.send(body.clone(), tenant.as_ref(), attempt).await {
+            let permit = endpoint.in_flight.acquire().await;
+            let permit = permit.expect("the semaphore of an endpoint is never closed");
+            let answer = endpoint.client.send(body.clone(), tenant.as_ref(), attempt).await;
+            drop(permit);
+            match answer {
                 Answer::Accepted => {
                     self.count_sent(&contents);
                     return Outcome::Accepted;

@@ -89,12 +89,12 @@ impl Pipeline {
         let clock = Arc::new(Clock::default());
         let client = Client::new(&settings, &self.telemetry, Arc::clone(&clock));
         self.names.push(settings.name.clone());
-        let endpoint = Endpoint {
-            client: client.expect("good settings"),
-            metrics: self.telemetry.remote_write.clone(),
+        let endpoint = Endpoint::new(
             settings,
+            client.expect("good settings"),
+            self.telemetry.remote_write.clone(),
             clock,
-        };
+        );
         self.outlets.push(Arc::new(endpoint).open(tenant, &self.settings));
     }
 
