@@ -64,18 +64,24 @@ fn logs() {
         .init();
 }
 
-/// Cancelled by SIGTERM and SIGINT; the second signal is the system's again.
+/// Cancelled by SIGTERM and SIGINT; a second signal ends the process at once.
 fn stop_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let cancelled = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                tell("stopped before the last samples were sent");
+                std::process::exit(i32::from(EXIT_TROUBLE));
+            }
+            cancelled.cancel();
         }
-        cancelled.cancel();
     });
     Ok(stop)
 }
