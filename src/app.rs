@@ -1,5 +1,6 @@
 //! Build, bind, run, drain: the only file that knows every module.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -162,6 +163,7 @@ impl Bound {
         if let Some(admin) = admin {
             admin.abort();
         }
+        tracing::info!("stopped");
     }
 }
 
@@ -169,18 +171,20 @@ impl App {
     /// Says where the service listens and sends.
     fn tell(&self, listeners: &Listeners, admin: Option<&TcpListener>) {
         let admin = admin.and_then(|listener| listener.local_addr().ok());
-        let (grpc, http) = (listeners.grpc_addr(), listeners.http_addr());
-        tracing::info!(?grpc, ?http, ?admin, "listening");
+        let shown =
+            |at: Option<SocketAddr>| at.map_or_else(|| "off".to_owned(), |at| at.to_string());
+        let (grpc, http) = (shown(listeners.grpc_addr()), shown(listeners.http_addr()));
+        tracing::info!(grpc, http, admin = shown(admin), "listening");
         for endpoint in &self.endpoints {
-            let (name, url) = (&endpoint.settings.name, endpoint.settings.url.host_str());
-            tracing::info!(endpoint = name, host = url, "sending");
+            let (name, url) = (&endpoint.settings.name, &endpoint.settings.url);
+            tracing::info!(endpoint = name, host = url.host_str(), path = url.path(), "sending");
         }
         if self.endpoints.is_empty() {
             tracing::warn!(
                 "no remote_write endpoint is configured, see /generated for what is made"
             );
         }
-        tracing::info!("no storage.path: all in memory, a restart begins anew");
+        tracing::info!("all series are kept in memory: a restart begins anew");
     }
 
     fn admin(&self) -> Admin {

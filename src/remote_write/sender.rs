@@ -140,14 +140,20 @@ pub(super) enum Patience {
 
 impl Sender {
     async fn run(self) {
+        let mut delivered = true;
         while let Some(collected) = self.inbox.take().await {
             let given_up = self.births().apply(&collected);
             self.count_dropped(Dropped::EndedListFull, given_up);
-            self.deliver(&collected).await;
+            delivered = self.deliver(&collected).await;
+        }
+        if !delivered {
+            let (endpoint, tenant) = (self.name(), self.tenant.as_ref().map(TenantId::as_str));
+            tracing::warn!(endpoint, tenant, "stopped before the endpoint took the last samples");
         }
     }
 
-    async fn deliver(&self, collected: &Collected) {
+    /// Whether everything of the tick got there.
+    async fn deliver(&self, collected: &Collected) -> bool {
         let Plan { ended, mut live } = pack(&self.births(), collected, &self.form);
         self.rotate(&mut live);
         let n = u32::try_from(ended.len() + live.len()).unwrap_or(u32::MAX).max(1);
@@ -162,13 +168,15 @@ impl Sender {
         // What has ended goes first and is tried once a tick, so that it can't hold up the living.
         delivery.send_all(ended, Patience::Once).await;
         delivery.send_all(live, Patience::UntilReplaced).await;
-        if !delivery.incomplete.into_inner() {
+        let complete = !delivery.incomplete.into_inner();
+        if complete {
             #[expect(clippy::cast_precision_loss, reason = "ms since 1970 are far below 2^53")]
             let seconds = collected.snapshot.at_ms as f64 / 1000.0;
             let gauge = &self.endpoint.metrics.highest_sent_timestamp;
             let gauge = gauge.with_label_values(&[self.name()]);
             gauge.set(gauge.get().max(seconds));
         }
+        complete
     }
 
     /// A tick begins where the one before was cut off, so that no label set always comes last.

@@ -41,6 +41,11 @@ impl Target {
             _ => return Err(format!("{url:?}: unknown scheme, {EXPECTED}")),
         };
         let host = uri.host().ok_or_else(|| format!("{url:?}: no host, {EXPECTED}"))?;
+        let after_host =
+            uri.authority().and_then(|a| a.as_str().split_once(host)).map(|(_, port)| port);
+        if uri.port_u16().is_none() && after_host.is_some_and(|port| !port.is_empty()) {
+            return Err(format!("{url:?}: the port is not between 0 and 65535, {EXPECTED}"));
+        }
         let own_path = uri.path().trim_end_matches('/');
         let path = match (own_path, protocol) {
             ("", _) => path,

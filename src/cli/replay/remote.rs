@@ -46,6 +46,9 @@ pub(super) fn send_all(
         while let Some(found) = reading.next().await {
             sending.take(found, shift_to_now, report).await?;
         }
+        if report.has_messages() && !shift_to_now {
+            report.tell("replay: --shift-to-now moves old spans into the service's time window");
+        }
         Ok(())
     })
 }

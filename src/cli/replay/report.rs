@@ -81,6 +81,11 @@ impl Report {
         }
     }
 
+    /// A service said something of a request that it took.
+    pub(super) fn has_messages(&self) -> bool {
+        self.n_messages > 0
+    }
+
     pub(super) fn tell(&self, line: &str) {
         let fresh_line = if self.on_terminal { FRESH_LINE } else { "" };
         tell(format_args!("{fresh_line}{line}"));
