@@ -470,3 +470,37 @@ proptest! {
         }
     }
 }
+
+/// A request of one span with these bytes for the fields of its only attribute's value.
+fn around_values(values: &[&[u8]]) -> Vec<u8> {
+    let field = |key: u8, content: &[u8]| {
+        let len = u8::try_from(content.len()).expect("short");
+        [&[key, len][..], content].concat()
+    };
+    let values: Vec<u8> = values.iter().flat_map(|value| field(0x12, value)).collect();
+    let attribute = field(0x4a, &[&b"\x0a\x01k"[..], &values].concat());
+    field(0x0a, &field(0x12, &field(0x12, &attribute)))
+}
+
+/// What random breaking seldom makes: broken parts that would be whole together, or are replaced.
+#[test]
+fn each_piece_of_a_value_and_each_list_must_be_whole_by_itself() {
+    let cases: [(&[&[u8]], bool); 7] = [
+        (&[b"\x0a\x01x", b"\x0a\x01y"], true),
+        (&[b"\x0a\x05", b"hello"], false),
+        (&[b"\x2a\x04\x0a\x02\x18\x01", b"\x2a\x04\x0a\x02\x18\x02"], true),
+        (&[b"\x2a\x02\x0a\x02", b"\x2a\x02\x18\x01"], false),
+        (&[b"\x2a\x02\x0a\x02\x2a\x02\x18\x01"], false),
+        (&[b"\x2a\x01\xff\x0a\x01x"], false),
+        (&[b"\x32\x01\xff\x18\x01"], false),
+    ];
+    for (values, valid) in cases {
+        let body = around_values(values);
+        let (walked, expected) = (walk(&body, all), pruned(&body, all));
+        assert_eq!(walked.is_ok(), valid, "walker, {values:02x?}: {walked:?}");
+        assert_eq!(expected.is_ok(), valid, "prost, {values:02x?}: {expected:?}");
+        if let (Ok(walked), Ok(expected)) = (walked, expected) {
+            assert_eq!(without_sizes(walked), expected);
+        }
+    }
+}

@@ -73,6 +73,8 @@ type Repairs = &'static [(&'static str, u32)];
 struct Counted {
     received: u32,
     outside_window: u32,
+    /// By the span metrics; host info has no filters.
+    filtered: u32,
     repaired: Repairs,
 }
 
@@ -91,6 +93,8 @@ fn assert_counted(what: &str, before: &Metrics, after: &Metrics, counted: &Count
         let (n, discarded) = (added("counted", &[of]), added("discarded", &[of]));
         assert_eq!(received, n + discarded, "{what}: conservation, {processor}");
     }
+    let filtered = added("discarded", &[("processor", "span-metrics"), ("reason", "filtered")]);
+    assert_eq!(filtered, f64::from(counted.filtered), "{what}: filtered");
     for name in REPAIRS {
         let expected = counted.repaired.iter().find(|(n, _)| *n == name).map_or(0, |(_, n)| *n);
         let found = added("repaired", &[("what", name)]);
@@ -284,6 +288,20 @@ async fn spans_outside_the_window_are_a_partial_success_without_rejected_spans()
             message.contains('3') && message.contains("ingestion_time_range_slack"),
             "{sent:?}: {message}"
         );
+    }
+    spanmill.stop().await;
+}
+
+#[tokio::test]
+async fn filtered_spans_are_answered_ok_and_counted_as_discarded() {
+    let policy = "processors.span_metrics.filter_policies=\
+        [{exclude: {match_type: regex, attributes: [{key: name, value: ^operation$}]}}]";
+    let spanmill = start(&[policy]).await;
+    let spans = vec![span(), Span { name: "other".to_owned(), ..span() }, span()];
+    let counted = Counted { received: 3, filtered: 2, ..Counted::default() };
+    for sent in all_encodings() {
+        let body = body(sent.0, &request(spans.clone()));
+        assert!(exchange(&spanmill, sent, &body, "ok", &counted).await.is_ok());
     }
     spanmill.stop().await;
 }
