@@ -19,6 +19,19 @@
 //! * Identity is the bytes of a label set; a hash only finds the place.
 //! * Each endpoint is sent the newest snapshot; there is no queue of samples.
 //! * The same batches and ticks in the same order give the same effects and the same bytes of state.
+//!
+//! # Bounds
+//!
+//! | what | bound |
+//! |---|---|
+//! | a body | `max_wire_bytes`, `max_inflated_bytes`, `body_timeout` |
+//! | a request | 100,000 spans, as many resources, 64 MiB of label sets (`stage::Stager`) |
+//! | memory that staging keeps for the next request | 8 MiB a thread |
+//! | an attribute's value that is read | 8 levels of lists |
+//! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |
+//! | a remote-write request | `max_samples_per_send` or 3 MiB; `max_shards` at once |
+//! | series that have ended and wait to be sent | 500,000 an endpoint and tenant |
+//! | a tick that waits to be sent | one an endpoint and tenant, the newest |
 
 #![forbid(unsafe_code)]
 
@@ -26,15 +39,25 @@ pub mod clock;
 pub mod telemetry;
 pub mod tenant;
 
-pub mod admin;
-pub mod batch;
-pub mod collect;
-pub mod ledger;
+// In the order of the flow; a blank line between each keeps it.
+
 pub mod otlp;
-pub mod receiver;
-pub mod remote_write;
-pub mod series;
+
+pub mod batch;
+
 pub mod stage;
+
+pub mod series;
+
+pub mod ledger;
+
+pub mod receiver;
+
+pub mod collect;
+
+pub mod remote_write;
+
+pub mod admin;
 
 pub mod config;
 
