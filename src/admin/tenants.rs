@@ -1,11 +1,11 @@
 //! Own metrics that are counted per span: read from each tenant's ledger at the time of a scrape, so
 //! that all terms of a tenant come from one moment.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use crate::ledger::{Counts, Discarded, Processor, Repaired, Table, Tenants};
 
@@ -20,30 +20,16 @@ pub struct TenantMetrics {
     processors: Vec<Processor>,
 }
 
-/// Name, help, whether it is a gauge.
-type Name = (&'static str, &'static str, MetricType);
-
-const RECEIVED: Name =
-    ("spanmill_spans_received_total", "spans of the requests that were taken", MetricType::COUNTER);
-const COUNTED: Name =
-    ("spanmill_spans_counted_total", "spans that a processor made metrics of", MetricType::COUNTER);
-const DISCARDED: Name = (
-    "spanmill_spans_discarded_total",
-    "spans that were taken and by rule make no metric",
-    MetricType::COUNTER,
-);
-const REPAIRED: Name = (
-    "spanmill_spans_repaired_total",
-    "spans of which something was put right",
-    MetricType::COUNTER,
-);
-const ACTIVE: Name =
-    ("spanmill_series_active", "Prometheus series that a tenant has", MetricType::GAUGE);
-const CREATED: Name =
-    ("spanmill_series_created_total", "Prometheus series that began", MetricType::COUNTER);
-const EXPIRED: Name =
-    ("spanmill_series_expired_total", "Prometheus series that ended", MetricType::COUNTER);
-const ALL: [Name; 7] = [RECEIVED, COUNTED, DISCARDED, REPAIRED, ACTIVE, CREATED, EXPIRED];
+/// The families of one scrape, made anew each time.
+struct Families {
+    received: IntCounterVec,
+    counted: IntCounterVec,
+    discarded: IntCounterVec,
+    repaired: IntCounterVec,
+    active: IntGaugeVec,
+    created: IntCounterVec,
+    expired: IntCounterVec,
+}
 
 impl TenantMetrics {
     /// `processors`: those that run.
@@ -55,27 +41,29 @@ impl TenantMetrics {
         Self { tenants, series_per_set, processors }
     }
 
-    fn add(&self, tenant: &str, counts: &Counts, out: &mut Families) {
+    fn add(&self, tenant: &str, counts: &Counts, families: &Families) {
         let tallies = &counts.tallies;
-        let tenant = ("tenant", tenant);
-        out.add(RECEIVED, &[tenant], tallies.received);
+        families.received.with_label_values(&[tenant]).inc_by(tallies.received);
         for &processor in &self.processors {
-            let labels = [tenant, ("processor", processor.name())];
-            out.add(COUNTED, &labels, tallies.counted(processor));
+            let labels = [tenant, processor.name()];
+            families.counted.with_label_values(&labels).inc_by(tallies.counted(processor));
             for reason in Discarded::ALL {
-                let labels = [tenant, labels[1], ("reason", reason.name())];
-                out.add(DISCARDED, &labels, tallies.discarded(processor, reason));
+                let discarded = tallies.discarded(processor, reason);
+                let labels = [tenant, processor.name(), reason.name()];
+                families.discarded.with_label_values(&labels).inc_by(discarded);
             }
         }
         for what in Repaired::ALL {
-            out.add(REPAIRED, &[tenant, ("what", what.name())], tallies.repaired(what));
+            let labels = [tenant, what.name()];
+            families.repaired.with_label_values(&labels).inc_by(tallies.repaired(what));
         }
         let series = |sets: [u64; Table::ALL.len()]| -> u64 {
             sets.iter().zip(self.series_per_set).map(|(sets, each)| sets * each as u64).sum()
         };
-        out.add(ACTIVE, &[tenant], series(counts.live.map(|n| n as u64)));
-        out.add(CREATED, &[tenant], series(counts.born));
-        out.add(EXPIRED, &[tenant], series(counts.ended));
+        let active = i64::try_from(series(counts.live.map(|n| n as u64))).unwrap_or(i64::MAX);
+        families.active.with_label_values(&[tenant]).set(active);
+        families.created.with_label_values(&[tenant]).inc_by(series(counts.born));
+        families.expired.with_label_values(&[tenant]).inc_by(series(counts.ended));
     }
 }
 
@@ -85,52 +73,58 @@ impl Collector for TenantMetrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = Families::default();
+        let families = Families::new();
         for tenant in self.tenants.all() {
-            self.add(tenant.id().as_str(), &tenant.counts(), &mut families);
+            self.add(tenant.id().as_str(), &tenant.counts(), &families);
         }
-        families.finish()
+        let Families { received, counted, discarded, repaired, active, created, expired } =
+            families;
+        let counters = [received, counted, discarded, repaired, created, expired];
+        let all = counters.iter().flat_map(Collector::collect).chain(active.collect());
+        // Without a tenant there is nothing to show.
+        all.filter(|family| !family.get_metric().is_empty()).collect()
     }
-}
-
-#[derive(Default)]
-struct Families {
-    metrics: BTreeMap<&'static str, Vec<Metric>>,
 }
 
 impl Families {
-    #[expect(clippy::cast_precision_loss, reason = "the exposition format knows floats only")]
-    fn add(&mut self, (name, _, kind): Name, labels: &[(&str, &str)], value: u64) {
-        let mut metric = Metric::default();
-        let pairs = labels.iter().map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        metric.set_label(pairs.collect());
-        if kind == MetricType::GAUGE {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value as f64);
-            metric.set_gauge(gauge);
-        } else {
-            let mut counter = Counter::default();
-            counter.set_value(value as f64);
-            metric.set_counter(counter);
-        }
-        self.metrics.entry(name).or_default().push(metric);
-    }
-
-    fn finish(mut self) -> Vec<MetricFamily> {
-        let family = |(name, help, kind): Name| {
-            let metrics = self.metrics.remove(name)?;
-            let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family.set_metric(metrics);
-            Some(family)
+    fn new() -> Self {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let opts = Opts::new(name, help);
+            IntCounterVec::new(opts, labels).expect("names and labels of own metrics are valid")
         };
-        ALL.into_iter().filter_map(family).collect()
+        let active = Opts::new("spanmill_series_active", "Prometheus series that a tenant has");
+        Self {
+            received: counters(
+                "spanmill_spans_received_total",
+                "spans of the requests that were taken",
+                &["tenant"],
+            ),
+            counted: counters(
+                "spanmill_spans_counted_total",
+                "spans that a processor made metrics of",
+                &["tenant", "processor"],
+            ),
+            discarded: counters(
+                "spanmill_spans_discarded_total",
+                "spans that were taken and by rule make no metric",
+                &["tenant", "processor", "reason"],
+            ),
+            repaired: counters(
+                "spanmill_spans_repaired_total",
+                "spans of which something was put right",
+                &["tenant", "what"],
+            ),
+            active: IntGaugeVec::new(active, &["tenant"]).expect("the name and label are valid"),
+            created: counters(
+                "spanmill_series_created_total",
+                "Prometheus series that began",
+                &["tenant"],
+            ),
+            expired: counters(
+                "spanmill_series_expired_total",
+                "Prometheus series that ended",
+                &["tenant"],
+            ),
+        }
     }
 }

@@ -217,7 +217,7 @@ impl Entry<'_> {
             modulus: values::count(node.at("modulus").as_text()).unwrap_or_default(),
             target_label: node.at("target_label").as_text().to_owned(),
             replacement: node.at("replacement").as_text().to_owned(),
-            action: action(node.at("action").as_text())?,
+            action: Action::parse(node.at("action").as_text())?,
         };
         let defaults = schema::defaults(RELABEL);
         let is_default = |key: &str| {
@@ -249,12 +249,10 @@ fn relabel_faults(
     use Action::{Lowercase, Uppercase};
     let mut faults = Vec::new();
     let target = config.target_label.as_str();
-    let needs_target =
-        matches!(config.action, Replace | KeepEqual | DropEqual | HashMod | Lowercase | Uppercase);
     let is_template = config.action == Replace && target.contains('$');
     let is_fine =
         if is_template { values::is_label_template(target) } else { values::is_label_name(target) };
-    if needs_target && !is_fine {
+    if config.action.needs_target() && !is_fine {
         faults.push(("target_label", format!("expected a label's name for {name}")));
     }
     if config.action == HashMod && config.modulus == 0 {
@@ -275,23 +273,6 @@ fn relabel_faults(
         faults.push((key, format!("expected nothing, {name} does not use it")));
     }
     faults
-}
-
-fn action(text: &str) -> Option<Action> {
-    Some(match text.to_lowercase().as_str() {
-        "replace" => Action::Replace,
-        "keep" => Action::Keep,
-        "drop" => Action::Drop,
-        "keepequal" => Action::KeepEqual,
-        "dropequal" => Action::DropEqual,
-        "hashmod" => Action::HashMod,
-        "labelmap" => Action::LabelMap,
-        "labeldrop" => Action::LabelDrop,
-        "labelkeep" => Action::LabelKeep,
-        "lowercase" => Action::Lowercase,
-        "uppercase" => Action::Uppercase,
-        _ => return None,
-    })
 }
 
 fn tls_version(node: &Node) -> Option<TlsVersion> {

@@ -68,25 +68,11 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name().eq_ignore_ascii_case(name))
     }
 
-    fn needs_target(self) -> bool {
+    /// Whether a step without `target_label` would say nothing.
+    pub fn needs_target(self) -> bool {
         use Action::{DropEqual, HashMod, KeepEqual, Lowercase, Replace, Uppercase};
         matches!(self, Replace | HashMod | KeepEqual | DropEqual | Lowercase | Uppercase)
     }
-}
-
-/// A step that Prometheus would not load.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRelabel {
-    #[error("action {0} needs a target_label")]
-    NoTarget(&'static str),
-    #[error("target_label {0:?} is not a label name, expected letters, digits and _")]
-    Target(String),
-    #[error("replacement {0:?} makes no label names, expected letters, digits, _ and $1 or ${{1}}")]
-    Replacement(String),
-    #[error("action hashmod needs a modulus of at least 1, found 0")]
-    NoModulus,
-    #[error("action {0} takes only {1}, remove the other keys")]
-    Surplus(&'static str, &'static str),
 }
 
 const SEPARATOR: &str = ";";
@@ -103,41 +89,6 @@ impl RelabelConfig {
             target_label: String::new(),
             replacement: REPLACEMENT.to_owned(),
             action,
-        }
-    }
-
-    /// What Prometheus checks when it loads a step.
-    pub fn check(&self) -> Result<(), InvalidRelabel> {
-        let name = self.action.name();
-        // A name, with references where any piece of one may stand.
-        let is_template = |text: &str| is_label_name(&fill(text, |_| "_"));
-        if self.action.needs_target() {
-            let target = &self.target_label;
-            let valid =
-                is_label_name(target) || (self.action == Action::Replace && is_template(target));
-            if target.is_empty() {
-                return Err(InvalidRelabel::NoTarget(name));
-            }
-            if !valid {
-                return Err(InvalidRelabel::Target(target.clone()));
-            }
-        }
-        let plain =
-            self.separator == SEPARATOR && self.replacement == REPLACEMENT && self.modulus == 0;
-        match self.action {
-            Action::HashMod if self.modulus == 0 => Err(InvalidRelabel::NoModulus),
-            Action::LabelMap if !is_template(&self.replacement) => {
-                Err(InvalidRelabel::Replacement(self.replacement.clone()))
-            }
-            Action::KeepEqual | Action::DropEqual if !plain => {
-                Err(InvalidRelabel::Surplus(name, "source_labels and target_label"))
-            }
-            Action::LabelDrop | Action::LabelKeep
-                if !plain || !self.source_labels.is_empty() || !self.target_label.is_empty() =>
-            {
-                Err(InvalidRelabel::Surplus(name, "regex"))
-            }
-            _ => Ok(()),
         }
     }
 }

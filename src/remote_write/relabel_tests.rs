@@ -245,30 +245,6 @@ fn patterns_are_read_as_go_reads_them() {
 }
 
 #[test]
-fn steps_that_prometheus_would_not_load_are_named() {
-    use InvalidRelabel::{NoModulus, NoTarget, Replacement, Surplus, Target};
-    let text = str::to_owned;
-    for (action, step, expected) in [
-        (Action::Replace, "a", Err(NoTarget("replace"))),
-        (Action::Replace, "a - b", Ok(())),
-        (Action::Replace, "a - b_${1}_$2", Ok(())),
-        (Action::Replace, "a - 1b", Err(Target(text("1b")))),
-        (Action::Replace, "a - $1-x", Err(Target(text("$1-x")))),
-        (Action::Lowercase, "a - $1", Err(Target(text("$1")))),
-        (Action::KeepEqual, "a - b", Ok(())),
-        (Action::KeepEqual, "a - b x", Err(Surplus("keepequal", "source_labels and target_label"))),
-        (Action::LabelMap, "- a(.*)", Ok(())),
-        (Action::LabelMap, "- a(.*) - x.$1", Err(Replacement(text("x.$1")))),
-        (Action::LabelDrop, "- a", Ok(())),
-        (Action::LabelDrop, "a a", Err(Surplus("labeldrop", "regex"))),
-        (Action::HashMod, "a - b", Err(NoModulus)),
-        (Action::Drop, "a x", Ok(())),
-    ] {
-        assert_eq!(config(action, step).check(), expected, "{action:?} {step}");
-    }
-}
-
-#[test]
 fn actions_are_known_by_name_in_any_case() {
     for action in Action::ALL {
         assert_eq!(Action::parse(&action.name().to_uppercase()), Some(action));

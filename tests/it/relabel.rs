@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use spanmill::clock::Clock;
+use spanmill::config::Inputs;
 use spanmill::remote_write::client::{Answer, Client};
-use spanmill::remote_write::relabel::{Action, RelabelConfig, apply, compile_regex};
+use spanmill::remote_write::relabel::{RelabelConfig, apply};
 use spanmill::telemetry::Telemetry;
 
 use crate::support::prometheus::Prometheus;
@@ -118,28 +119,13 @@ fn inputs() -> Vec<Vec<(&'static str, &'static str)>> {
     ]
 }
 
+/// As the program reads it from a configuration.
 fn config(step: Step) -> RelabelConfig {
-    let get = |key| step.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
-    let action = Action::parse(get("action").unwrap_or("replace")).expect("a known action");
-    let mut config = RelabelConfig::new(action);
-    if let Some(names) = get("source_labels") {
-        config.source_labels = names.split(' ').map(str::to_owned).collect();
-    }
-    if let Some(pattern) = get("regex") {
-        config.regex = compile_regex(pattern).expect("a valid pattern");
-    }
-    for (key, field) in [
-        ("separator", &mut config.separator),
-        ("target_label", &mut config.target_label),
-        ("replacement", &mut config.replacement),
-    ] {
-        if let Some(text) = get(key) {
-            *field = text.to_owned();
-        }
-    }
-    config.modulus = get("modulus").map_or(0, |n| n.parse().expect("a number"));
-    assert_eq!(config.check(), Ok(()), "{step:?}");
-    config
+    let entry = json!({ "url": "http://h", "write_relabel_configs": [written(step)] });
+    let inputs = Inputs { set: vec![format!("remote_write=[{entry}]")], ..Inputs::default() };
+    let loaded = spanmill::config::load(&inputs);
+    let mut config = loaded.unwrap_or_else(|problems| panic!("{step:?}: {problems}")).config;
+    config.remote_write.endpoints.remove(0).write_relabel_configs.remove(0)
 }
 
 /// As JSON, which is YAML too.
