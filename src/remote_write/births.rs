@@ -4,7 +4,7 @@
 //! answer it may or may not have been stored: its births keep their zero as it was, so that an endpoint
 //! that has it already refuses it, and they are sent together again, so that the refusal is about them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::relabel::{RelabelConfig, apply};
@@ -25,9 +25,9 @@ pub(super) struct Births {
     relabel: Arc<[RelabelConfig]>,
     markers: bool,
     live: [Vec<Option<Live>>; Table::ALL.len()],
-    ended: VecDeque<Ended>,
-    /// Number of the first one in `ended`.
-    first_ended: u64,
+    /// By number, in the order in which they ended.
+    ended: BTreeMap<u64, Ended>,
+    next_ended: u64,
     n_ended_series: usize,
     max_ended_series: usize,
     /// The last one of each label set that waits in `ended`.
@@ -79,8 +79,6 @@ pub(super) struct Ended {
     pub(super) attempt: Option<Attempt>,
     after: Option<u64>,
     n_series: usize,
-    /// Delivered or given up, and only waiting for those before it.
-    done: bool,
 }
 
 /// What requests are made of: one label set.
@@ -100,8 +98,8 @@ impl Births {
             relabel,
             markers,
             live: Default::default(),
-            ended: VecDeque::new(),
-            first_ended: 0,
+            ended: BTreeMap::new(),
+            next_ended: 0,
             n_ended_series: 0,
             max_ended_series,
             last_ended: BTreeMap::new(),
@@ -174,13 +172,14 @@ impl Births {
         if value_ms.is_none() && marker_ms.is_none() {
             return 0;
         }
-        let number = self.first_ended + self.ended.len() as u64;
+        let number = self.next_ended;
+        self.next_ended += 1;
         self.left_out.extend(left_out.into_iter().map(|series| (Unit::Ended(number), series)));
         self.begun.extend(begun.into_iter().map(|series| (Unit::Ended(number), series)));
         let Live { block, relabelled, after, .. } = live;
         self.last_ended.insert((table, Arc::clone(&block)), number);
-        let (last, done) = (end.last, false);
-        self.ended.push_back(Ended {
+        let last = end.last;
+        let ended = Ended {
             table,
             block,
             relabelled,
@@ -191,8 +190,8 @@ impl Births {
             attempt,
             after,
             n_series,
-            done,
-        });
+        };
+        self.ended.insert(number, ended);
         self.n_ended_series += n_series;
         self.give_up_beyond(self.max_ended_series)
     }
@@ -200,28 +199,12 @@ impl Births {
     fn give_up_beyond(&mut self, max: usize) -> usize {
         let mut given_up = 0;
         while self.n_ended_series > max
-            && let Some(oldest) = self.ended.front()
+            && let Some((&number, oldest)) = self.ended.first_key_value()
         {
-            if !oldest.done {
-                given_up += oldest.n_samples_each() * oldest.n_series;
-                self.n_ended_series -= oldest.n_series;
-            }
-            self.drop_oldest();
+            given_up += oldest.n_samples_each() * oldest.n_series;
+            self.done(number);
         }
         given_up
-    }
-
-    fn drop_oldest(&mut self) {
-        let number = self.first_ended;
-        take_marks(&mut self.left_out, Unit::Ended(number));
-        take_marks(&mut self.begun, Unit::Ended(number));
-        if let Some(oldest) = self.ended.pop_front() {
-            let key = (oldest.table, oldest.block);
-            if self.last_ended.get(&key) == Some(&number) {
-                self.last_ended.remove(&key);
-            }
-        }
-        self.first_ended += 1;
     }
 
     pub(super) fn live(&self, table: Table, slot: u32) -> Option<&Live> {
@@ -229,15 +212,14 @@ impl Births {
     }
 
     pub(super) fn ended(&self, number: u64) -> Option<&Ended> {
-        let index = usize::try_from(number.checked_sub(self.first_ended)?).ok()?;
-        self.ended.get(index).filter(|ended| !ended.done)
+        self.ended.get(&number)
     }
 
     /// Everything that there is to send: what has ended first, so that a label set that came back
     /// is sent in the order of time.
     pub(super) fn units(&self) -> impl Iterator<Item = (Unit, Option<Attempt>)> {
-        let ended = (self.first_ended..).zip(&self.ended).filter(|(_, ended)| !ended.done);
-        let ended = ended.map(|(number, ended)| (Unit::Ended(number), ended.attempt));
+        let ended = self.ended.iter();
+        let ended = ended.map(|(&number, ended)| (Unit::Ended(number), ended.attempt));
         let live = Table::ALL.into_iter().flat_map(|table| {
             let slots = (0..).zip(&self.live[table as usize]);
             slots.filter_map(move |(slot, live)| {
@@ -294,17 +276,16 @@ impl Births {
         }
     }
 
-    /// Marks an ended label set as delivered or given up.
+    /// Forgets an ended label set that is delivered or given up.
     pub(super) fn done(&mut self, number: u64) {
-        let index = number.checked_sub(self.first_ended).and_then(|i| usize::try_from(i).ok());
-        if let Some(ended) = index.and_then(|index| self.ended.get_mut(index))
-            && !ended.done
-        {
-            ended.done = true;
+        take_marks(&mut self.left_out, Unit::Ended(number));
+        take_marks(&mut self.begun, Unit::Ended(number));
+        if let Some(ended) = self.ended.remove(&number) {
             self.n_ended_series -= ended.n_series;
-        }
-        while self.ended.front().is_some_and(|oldest| oldest.done) {
-            self.drop_oldest();
+            let key = (ended.table, ended.block);
+            if self.last_ended.get(&key) == Some(&number) {
+                self.last_ended.remove(&key);
+            }
         }
     }
 
@@ -321,9 +302,7 @@ impl Births {
                     }
                 }
                 Unit::Ended(number) => {
-                    let index = number.checked_sub(self.first_ended);
-                    let index = index.and_then(|index| usize::try_from(index).ok());
-                    if let Some(ended) = index.and_then(|index| self.ended.get_mut(index)) {
+                    if let Some(ended) = self.ended.get_mut(&number) {
                         // Those that went together may be there together, whatever was before.
                         ended.attempt = Some(fresh);
                     }

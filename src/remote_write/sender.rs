@@ -1,5 +1,6 @@
 //! One endpoint of one tenant: each tick is delivered, or replaced by the next.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -86,7 +87,7 @@ impl Endpoint {
             interval: collect.collection_interval,
             inbox: Arc::clone(&inbox),
             resume: Mutex::default(),
-            last_message: Mutex::default(),
+            told: Mutex::default(),
         };
         Outlet { inbox, task: tokio::spawn(sender.run()) }
     }
@@ -102,7 +103,8 @@ struct Sender {
     /// Where the tick before was cut off by its successor: the place among its requests, and the
     /// first label set there.
     resume: Mutex<Option<(usize, Unit)>>,
-    last_message: Mutex<Option<(Instant, String)>>,
+    /// When which kind of answer was logged last; what an endpoint writes into it may differ each time.
+    told: Mutex<BTreeMap<(&'static str, Option<u16>), Instant>>,
 }
 
 /// One tick on its way to the endpoint.
@@ -208,14 +210,14 @@ impl Sender {
     }
 
     /// Logs an endpoint's answer, unless it said the same a moment ago.
-    fn log(&self, what: &str, code: Option<u16>, message: &str) {
+    fn log(&self, what: &'static str, code: Option<u16>, message: &str) {
         let now = Instant::now();
-        let text = format!("{what} {code:?} {}", message.chars().take(120).collect::<String>());
-        let mut last = self.last_message.lock().expect("nothing panics under this lock");
-        if last.as_ref().is_some_and(|(at, t)| *t == text && now - *at < SAME_MESSAGE_EVERY) {
+        let mut told = self.told.lock().expect("nothing panics under this lock");
+        if told.get(&(what, code)).is_some_and(|at| now - *at < SAME_MESSAGE_EVERY) {
             return;
         }
-        *last = Some((now, text));
+        told.insert((what, code), now);
+        drop(told);
         let (endpoint, tenant) = (self.name(), self.tenant.as_ref().map(TenantId::as_str));
         tracing::warn!(endpoint, tenant, code, message, "{what}");
     }
