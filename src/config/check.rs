@@ -169,6 +169,9 @@ impl Checker<'_> {
             let found = described(node);
             let message = match (values::finite(node.as_text()), last) {
                 (None, _) => format!("found {found}, expected a number"),
+                (Some(bound), _) if bound < 0.0 => {
+                    format!("found {found}, expected no bound below 0: no latency is")
+                }
                 (Some(bound), Some(last)) if bound <= last => {
                     format!("found {found} after {last}, expected rising bounds")
                 }

@@ -204,7 +204,7 @@ fn values_of_a_wrong_kind_are_refused() {
 processors:
   enabled: span-metrics
   span_metrics:
-    histogram_buckets: [1, 0.5, x, [], .inf]
+    histogram_buckets: [1, 0.5, x, [], -1]
     dimensions: { a: b }
     intrinsic_dimensions: { service: yes }
     dimension_mappings: [a, { name: '' }]
@@ -225,7 +225,7 @@ registry:
             f.yaml:5:28: processors.span_metrics.histogram_buckets[1]: found "0.5" after 1, expected rising bounds
             f.yaml:5:33: processors.span_metrics.histogram_buckets[2]: found "x", expected a number
             f.yaml:5:36: processors.span_metrics.histogram_buckets[3]: found an empty list, expected a number
-            f.yaml:5:40: processors.span_metrics.histogram_buckets[4]: found ".inf", expected a number
+            f.yaml:5:40: processors.span_metrics.histogram_buckets[4]: found "-1", expected no bound below 0: no latency is
             f.yaml:6:17: processors.span_metrics.dimensions: found a mapping, expected a list such as [a, b]
             f.yaml:7:38: processors.span_metrics.intrinsic_dimensions.service: found "yes", expected true or false
             f.yaml:8:26: processors.span_metrics.dimension_mappings[0]: found "a", expected a mapping of keys
