@@ -273,7 +273,7 @@ impl Pipeline {
         let mut ticks = interval_at(tokio::time::Instant::now() + first, self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut soon = pin!(sleep(SOON));
-        let mut had_soon = false;
+        let mut had_soon = first <= SOON;
         loop {
             tokio::select! {
                 biased;

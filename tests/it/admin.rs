@@ -10,7 +10,7 @@ use bytes::Bytes;
 use regex::Regex;
 use spanmill::admin::{Admin, Readiness};
 use spanmill::collect::Collections;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::capture::{Capture, Seen};
@@ -316,8 +316,11 @@ async fn a_service_that_drains_says_so_while_a_request_is_in_flight() {
     let mut spanmill = start("draining", Vec::new(), &[]).await;
     let mut stream = TcpStream::connect(spanmill.ports.http).await.expect("it listens");
     let head = "POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\n\
-                content-length: 100\r\n\r\n";
+                content-length: 100\r\nexpect: 100-continue\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("it asks for the body");
+    assert_eq!(&answer, b"HTTP/1.1 100");
     spanmill.terminate();
     wait::until("draining", WITHIN, async || {
         match http::get(spanmill.ports.admin, "/-/ready").await {

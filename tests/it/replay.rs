@@ -268,7 +268,8 @@ async fn what_the_service_leaves_out_is_told_and_is_no_failure() {
     let left_out = "spans are not counted: they end outside of ingestion_time_range_slack";
     assert!(lines[0].contains(": frame 1 at offset 0: "), "{}", lines[0]);
     assert!(lines[0].ends_with(left_out), "{}", lines[0]);
-    assert_eq!(lines.len(), n_requests.min(21) + 1, "{}", output.stderr);
+    assert_eq!(lines.len(), n_requests.min(21) + 2, "{}", output.stderr);
+    assert!(output.stderr.contains("--shift-to-now"), "{}", output.stderr);
 }
 
 #[tokio::test]
