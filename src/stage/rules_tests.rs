@@ -768,6 +768,25 @@ fn a_request_of_more_than_a_hundred_thousand_spans_is_refused() {
 }
 
 #[test]
+fn a_request_of_more_than_a_hundred_thousand_resources_is_refused_even_without_spans() {
+    let empty = |n: usize| [0x0a, 0x00].repeat(n);
+    assert_eq!(try_stage(&settings(), &empty(100_000)).map(|b| b.tallies.received), Ok(0));
+    assert_eq!(try_stage(&settings(), &empty(100_001)), Err(StageError::TooManySpans));
+}
+
+#[test]
+fn what_an_outsized_request_took_is_given_back_before_the_next() {
+    let plan = Plan::new(&settings(), 1).expect("the settings are in order");
+    let named = |i: usize| Span { name: format!("{i:0>200}"), ..Span::default() };
+    let large = request(&[], &(0..50_000).map(named).collect::<Vec<_>>());
+    let mut stager = Stager::default();
+    stager.stage(&plan, &large, Duration::ZERO).expect("within the limits");
+    assert!(stager.kept_bytes() > 16 << 20, "{}", stager.kept_bytes());
+    stager.stage(&plan, &request(&[], &[named(0)]), Duration::ZERO).expect("a small one");
+    assert!(stager.kept_bytes() < 1 << 20, "{}", stager.kept_bytes());
+}
+
+#[test]
 fn a_request_whose_label_sets_would_be_enormous_is_refused() {
     let long = text("k", &"x".repeat(2000));
     let named = |i: usize| Span { name: i.to_string(), ..Span::default() };

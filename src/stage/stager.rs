@@ -73,7 +73,7 @@ impl Stager {
     }
 
     /// What is kept from request to request, in bytes.
-    fn kept_bytes(&self) -> usize {
+    pub(super) fn kept_bytes(&self) -> usize {
         self.resources.kept_bytes() + self.fold.kept_bytes() + self.batch.kept_bytes()
     }
 

@@ -18,9 +18,10 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spanmill::clock::Clock;
 use spanmill::ledger::{self, Tenants};
-use spanmill::receiver::{BodyLimits, Intake, Listeners, Settings};
+use spanmill::receiver::{BodyLimits, Intake, Listeners, Settings, TakeError};
 use spanmill::stage;
 use spanmill::telemetry::Telemetry;
+use spanmill::tenant::TenantId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -778,6 +779,16 @@ async fn what_is_in_flight_at_shutdown_is_answered() {
     service.assert_counted("http", 1, &[]);
     within(service.running).await.unwrap();
     assert!(TcpStream::connect(service.http).await.is_err(), "nothing listens any more");
+}
+
+#[test]
+fn a_closed_intake_acknowledges_nothing() {
+    let intake = intake();
+    let body = request();
+    assert_eq!(intake.take(&TenantId::single(), &body).expect("it is open").spans, 3);
+    intake.close();
+    let late = intake.take(&TenantId::single(), &body);
+    assert!(matches!(late, Err(TakeError::Closed)), "{late:?}");
 }
 
 #[tokio::test]
