@@ -75,7 +75,7 @@ impl App {
             }
         };
         let (sender, created) = unbounded_channel();
-        let bounds = &config.stage.span_metrics.histogram_buckets;
+        let bounds = config.stage.bounds();
         let seed = std::array::from_fn(|_| ahash::RandomState::new().hash_one(0));
         let tenants = Arc::new(Tenants::new(config.ledger.clone(), bounds, seed, sender));
         let intake = Arc::new(Intake::new(plan, Arc::clone(&tenants), Arc::clone(&clock)));
@@ -111,8 +111,11 @@ impl App {
             self.tenants.bounds(),
         );
         let on = config.stage.processors;
-        let processors =
-            [(Processor::SpanMetrics, on.span_metrics()), (Processor::HostInfo, on.host_info)];
+        let processors = [
+            (Processor::SpanMetrics, on.span_metrics()),
+            (Processor::ServiceGraphs, on.service_graphs),
+            (Processor::HostInfo, on.host_info),
+        ];
         let metrics = TenantMetrics::new(
             Arc::clone(&self.tenants),
             Table::ALL.map(|table| catalog.n_series(table)),

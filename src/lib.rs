@@ -49,6 +49,8 @@ pub mod stage;
 
 pub mod series;
 
+pub mod edges;
+
 pub mod ledger;
 
 pub mod receiver;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use allocation_counter::measure;
 use flate2::read::MultiGzDecoder;
 use spanmill::stage::{
-    DimensionMapping, HostInfo, IntrinsicDimensions, Multiplier, Plan, Processors, Settings,
-    SpanMetrics, Stager,
+    DimensionMapping, HostInfo, IntrinsicDimensions, Multiplier, Plan, Processors, ServiceGraphs,
+    Settings, SpanMetrics, Stager,
 };
 
 const CORPUS: &str = "tests/corpus/py-shop-grpc.otlp.binpb.gz";
@@ -26,7 +26,13 @@ fn settings() -> Settings {
     let dimensions =
         ["http.method", "http.route", "http.response.status_code", "db.system", "none"];
     Settings {
-        processors: Processors { calls: true, latency: true, size: true, host_info: true },
+        processors: Processors {
+            calls: true,
+            latency: true,
+            size: true,
+            service_graphs: false,
+            host_info: true,
+        },
         window: None,
         span_metrics: SpanMetrics {
             histogram_buckets: vec![0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128],
@@ -50,6 +56,7 @@ fn settings() -> Settings {
             multiplier: Multiplier { key: "ratio".to_owned(), tracestate: true },
             filter_policies: Vec::new(),
         },
+        service_graphs: ServiceGraphs::default(),
         host_info: HostInfo {
             host_identifiers: vec!["host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),

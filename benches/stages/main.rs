@@ -47,12 +47,8 @@ fn plan(dimensions: bool) -> Plan {
 }
 
 fn tenant() -> Tenant {
-    let bounds = settings(true).span_metrics.histogram_buckets;
-    let ledger = spanmill::ledger::Settings {
-        stale_duration: Duration::from_secs(900),
-        max_exemplars_per_tick: 1000,
-    };
-    Tenant::new(TenantId::single(), ledger, &bounds, [1, 2, 3, 4])
+    let ledger = spanmill::ledger::Settings::default();
+    Tenant::new(TenantId::single(), ledger, &settings(true).bounds(), [1, 2, 3, 4])
 }
 
 fn stage_all(stager: &mut Stager, plan: &Plan, corpus: &Corpus) -> u64 {
@@ -101,8 +97,8 @@ fn many_series() -> (Tenant, Catalog, Offline) {
     for body in support::many_label_sets(20_000) {
         tenant.apply(stager.stage(&plan, &body, NOW).expect("made in order"), NOW);
     }
-    let (collect, bounds) = (support::collect_settings(), plan.settings().span_metrics.clone());
-    let catalog = Catalog::new(&collect, &TenantId::single(), &bounds.histogram_buckets);
+    let (collect, bounds) = (support::collect_settings(), plan.settings().bounds());
+    let catalog = Catalog::new(&collect, &TenantId::single(), &bounds);
     (tenant, catalog, Offline::new(&[], MAX_SAMPLES_PER_SEND))
 }
 

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spanmill::collect;
 use spanmill::stage::{
-    HostInfo, IntrinsicDimensions, Multiplier, Processors, Settings, SpanMetrics,
+    HostInfo, IntrinsicDimensions, Multiplier, Processors, ServiceGraphs, Settings, SpanMetrics,
 };
 
 /// Request bodies as real SDKs sent them.
@@ -56,7 +56,13 @@ pub(crate) fn settings(dimensions: bool) -> Settings {
         ["http.method", "http.status_code", "http.route", "rpc.method", "deployment.environment"];
     let dimensions = if dimensions { keys.map(str::to_owned).to_vec() } else { Vec::new() };
     Settings {
-        processors: Processors { calls: true, latency: true, size: true, host_info: false },
+        processors: Processors {
+            calls: true,
+            latency: true,
+            size: true,
+            service_graphs: false,
+            host_info: false,
+        },
         window: None,
         span_metrics: SpanMetrics {
             histogram_buckets: (0..14).map(|k| 0.002 * f64::from(1 << k)).collect(),
@@ -75,6 +81,7 @@ pub(crate) fn settings(dimensions: bool) -> Settings {
             multiplier: Multiplier::default(),
             filter_policies: Vec::new(),
         },
+        service_graphs: ServiceGraphs::default(),
         host_info: HostInfo {
             host_identifiers: vec!["host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),

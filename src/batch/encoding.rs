@@ -134,7 +134,7 @@ impl<'a> Decoder<'a> {
         (0..n).map(|_| read(self)).collect()
     }
 
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BadEncoding> {
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BadEncoding> {
         let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(BadEncoding(what))?;
         self.rest = rest;
         Ok(*bytes)

@@ -11,11 +11,14 @@ pub struct Labels<'a> {
 ///
 /// Names and values longer than 65,535 bytes are cut by the settings before they come here.
 pub fn push_label(text: &mut Vec<u8>, name: &str, value: &str) {
-    for part in [name, value] {
-        let len = u16::try_from(part.len()).expect("staging cuts labels to at most u16::MAX bytes");
-        text.extend_from_slice(&len.to_le_bytes());
-        text.extend_from_slice(part.as_bytes());
-    }
+    push_part(text, name);
+    push_part(text, value);
+}
+
+pub(super) fn push_part(text: &mut Vec<u8>, part: &str) {
+    let len = u16::try_from(part.len()).expect("staging cuts labels to at most u16::MAX bytes");
+    text.extend_from_slice(&len.to_le_bytes());
+    text.extend_from_slice(part.as_bytes());
 }
 
 impl<'a> Labels<'a> {
@@ -31,8 +34,8 @@ impl<'a> Labels<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || {
-            let name = take(&mut rest)?;
-            let value = take(&mut rest)?;
+            let name = take_part(&mut rest)?;
+            let value = take_part(&mut rest)?;
             Some((name, value))
         })
     }
@@ -43,7 +46,7 @@ impl<'a> Labels<'a> {
     }
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let (len, tail) = rest.split_first_chunk::<2>()?;
     let (part, tail) = tail.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
     *rest = tail;

@@ -1,15 +1,24 @@
-//! What one request adds, as plain data: a row for each distinct label set.
+//! What one request adds, as plain data: a row for each distinct label set, an edge side for each span
+//! that may be half of a call between services.
 //!
 //! A batch is staged in parallel and without a lock, and holds all that the ledger needs: it has no
 //! reference into the request. Positions (`TextRange`, `Range`) point into the batch's own arenas, so
 //! that a batch is a handful of flat vectors that can be reused, encoded and compared.
 
+mod buckets;
+mod edge_side;
 pub mod encoding;
+mod fold;
 mod labels;
+mod table;
 mod tallies;
 mod total;
 
+pub use buckets::{Bounds, Buckets};
+pub use edge_side::{Class, EdgeSide, Link, Origin, Role, latency_nano};
+pub use fold::{Fold, Observation, reset_table};
 pub use labels::{Labels, push_label};
+pub use table::{Shape, Table};
 pub use tallies::{Discarded, Processor, Repaired, Tallies};
 pub use total::{Total, Weight};
 
@@ -36,19 +45,6 @@ impl Range {
     }
 }
 
-/// Which table of a tenant a row belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Table {
-    // Kept stable: these numbers stand in logs, and are places in `ALL`.
-    SpanMetrics = 0,
-    TargetInfo = 1,
-    HostInfo = 2,
-}
-
-impl Table {
-    pub const ALL: [Self; 3] = [Self::SpanMetrics, Self::TargetInfo, Self::HostInfo];
-}
-
 /// One request, folded.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
@@ -60,6 +56,14 @@ pub struct Batch {
     pub rows: Vec<Row>,
     pub buckets: Vec<BucketCount>,
     pub exemplars: Vec<Exemplar>,
+    /// In the order of the spans.
+    pub sides: Vec<EdgeSide>,
+    /// In the order of their sides; nearly always empty.
+    pub links: Vec<Link>,
+    /// Where the sides come from, each distinct one once: into `origin_text`.
+    pub origins: Vec<Range>,
+    /// In the form of [`Origin`].
+    pub origin_text: Vec<u8>,
     pub tallies: Tallies,
 }
 
@@ -119,6 +123,10 @@ impl Batch {
             + self.rows.capacity() * size_of::<Row>()
             + self.buckets.capacity() * size_of::<BucketCount>()
             + self.exemplars.capacity() * size_of::<Exemplar>()
+            + self.sides.capacity() * size_of::<EdgeSide>()
+            + self.links.capacity() * size_of::<Link>()
+            + self.origins.capacity() * size_of::<Range>()
+            + self.origin_text.capacity()
     }
 
     /// Empties the batch and keeps its room.
@@ -128,6 +136,10 @@ impl Batch {
         self.rows.clear();
         self.buckets.clear();
         self.exemplars.clear();
+        self.sides.clear();
+        self.links.clear();
+        self.origins.clear();
+        self.origin_text.clear();
         self.tallies = Tallies::default();
     }
 }

@@ -7,6 +7,7 @@
 pub enum Processor {
     SpanMetrics,
     HostInfo,
+    ServiceGraphs,
 }
 
 /// Why a span that was taken makes no metric: label value `reason`.
@@ -14,6 +15,10 @@ pub enum Processor {
 pub enum Discarded {
     OutsideTimeWindow,
     Filtered,
+    /// The service graph has no use for it: its kind, no service, odd ids.
+    NoEdgeSide,
+    /// The service graph has seen the same span.
+    Duplicate,
 }
 
 /// What of a span was put right: label value `what`.
@@ -24,33 +29,39 @@ pub enum Repaired {
     Duration,
     Multiplier,
     LabelLength,
+    /// More span links than are followed.
+    Links,
 }
 
 impl Processor {
-    pub const ALL: [Self; 2] = [Self::SpanMetrics, Self::HostInfo];
+    pub const ALL: [Self; 3] = [Self::SpanMetrics, Self::HostInfo, Self::ServiceGraphs];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::SpanMetrics => "span-metrics",
             Self::HostInfo => "host-info",
+            Self::ServiceGraphs => "service-graphs",
         }
     }
 }
 
 impl Discarded {
-    pub const ALL: [Self; 2] = [Self::OutsideTimeWindow, Self::Filtered];
+    pub const ALL: [Self; 4] =
+        [Self::OutsideTimeWindow, Self::Filtered, Self::NoEdgeSide, Self::Duplicate];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::OutsideTimeWindow => "outside_time_window",
             Self::Filtered => "filtered",
+            Self::NoEdgeSide => "no_edge_side",
+            Self::Duplicate => "duplicate",
         }
     }
 }
 
 impl Repaired {
-    pub const ALL: [Self; 5] =
-        [Self::Utf8, Self::Ids, Self::Duration, Self::Multiplier, Self::LabelLength];
+    pub const ALL: [Self; 6] =
+        [Self::Utf8, Self::Ids, Self::Duration, Self::Multiplier, Self::LabelLength, Self::Links];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -59,6 +70,7 @@ impl Repaired {
             Self::Duration => "duration",
             Self::Multiplier => "multiplier",
             Self::LabelLength => "label_length",
+            Self::Links => "links",
         }
     }
 }

@@ -27,6 +27,15 @@ impl Weight {
         (1.0 / Self::MAX..=Self::MAX).contains(&ratio).then(|| Self(1.0 / ratio))
     }
 
+    /// For logs: [`from_bits`](Self::from_bits) has it back.
+    pub fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        Self::new(f64::from_bits(bits))
+    }
+
     pub fn is_one(self) -> bool {
         self.0.to_bits() == 1.0_f64.to_bits()
     }

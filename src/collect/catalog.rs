@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::block::Block;
 use super::families::{SeriesSpec, specs};
 use super::settings::Settings;
-use crate::ledger::{Event, Labels, Snapshot, Table};
-use crate::series::{Layout, Values};
+use crate::ledger::{Bounds, Event, Labels, Snapshot, Table};
+use crate::series::Values;
 use crate::tenant::TenantId;
 
 /// One tenant's label sets, slot by slot.
@@ -55,9 +55,8 @@ pub enum Change {
 }
 
 impl Catalog {
-    /// `bounds`: latency buckets in seconds.
-    pub fn new(settings: &Settings, tenant: &TenantId, bounds: &[f64]) -> Self {
-        let of = |table| specs(table, &Layout::of(table, bounds), settings);
+    pub fn new(settings: &Settings, tenant: &TenantId, bounds: &Bounds) -> Self {
+        let of = |table| specs(table, bounds, settings);
         Self {
             common: common_labels(settings, tenant),
             trace_id_label_name: settings.trace_id_label_name.clone(),

@@ -6,6 +6,7 @@ use dashmap::DashMap;
 
 use super::catalog::{Catalog, View};
 use super::settings::Settings;
+use crate::ledger::Bounds;
 use crate::tenant::TenantId;
 
 /// One catalog a tenant; the tenant's ticks write it, others look at it.
@@ -19,7 +20,7 @@ impl Collections {
         &self,
         tenant: &TenantId,
         settings: &Settings,
-        bounds: &[f64],
+        bounds: &Bounds,
     ) -> Arc<Mutex<Catalog>> {
         let catalog = Arc::new(Mutex::new(Catalog::new(settings, tenant, bounds)));
         self.catalogs.insert(tenant.clone(), Arc::clone(&catalog));

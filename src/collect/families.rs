@@ -2,8 +2,8 @@
 
 use super::block::push_label;
 use super::settings::Settings;
-use crate::ledger::{Table, Total};
-use crate::series::{Layout, Values};
+use crate::ledger::{Bounds, Table, Total};
+use crate::series::Values;
 
 /// One series of every label set of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,15 +37,23 @@ impl Quantity {
 }
 
 /// The series of the label sets of `table`.
-pub(super) fn specs(table: Table, layout: &Layout, settings: &Settings) -> Vec<SeriesSpec> {
+pub(super) fn specs(table: Table, bounds: &Bounds, settings: &Settings) -> Vec<SeriesSpec> {
+    let edges = |what: &str| format!("traces_service_graph_{what}");
+    let edge_histogram = |what: &str| histogram(&edges(what), bounds.of(table));
     match table {
+        Table::SpanMetrics => span_metrics(bounds.of(table), settings),
         Table::TargetInfo => vec![spec("traces_target_info", None, Quantity::Info)],
         Table::HostInfo => vec![spec(&settings.host_info_metric_name, None, Quantity::Info)],
-        Table::SpanMetrics => span_metrics(layout, settings),
+        Table::EdgeRequests => vec![spec(&edges("request_total"), None, Quantity::Calls)],
+        Table::EdgeFailed => vec![spec(&edges("request_failed_total"), None, Quantity::Calls)],
+        Table::EdgeServer => edge_histogram("request_server_seconds"),
+        Table::EdgeClient => edge_histogram("request_client_seconds"),
+        Table::EdgeMessaging => edge_histogram("request_messaging_system_seconds"),
+        Table::EdgeInfo => vec![spec(&edges("connection_info"), None, Quantity::Info)],
     }
 }
 
-fn span_metrics(layout: &Layout, settings: &Settings) -> Vec<SeriesSpec> {
+fn span_metrics(bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
     let mut specs = Vec::new();
     if settings.families.calls {
         specs.push(spec("traces_spanmetrics_calls_total", None, Quantity::Calls));
@@ -54,14 +62,20 @@ fn span_metrics(layout: &Layout, settings: &Settings) -> Vec<SeriesSpec> {
         specs.push(spec("traces_spanmetrics_size_total", None, Quantity::Size));
     }
     if settings.families.latency {
-        specs.push(spec("traces_spanmetrics_latency_count", None, Quantity::LatencyCount));
-        specs.push(spec("traces_spanmetrics_latency_sum", None, Quantity::LatencySum));
-        let bounds = layout.bounds.iter().copied().chain([f64::INFINITY]);
-        specs.extend(bounds.enumerate().map(|(bucket, bound)| {
-            let quantity = Quantity::LatencyBucket(bucket);
-            spec("traces_spanmetrics_latency_bucket", Some(bound), quantity)
-        }));
+        specs.extend(histogram("traces_spanmetrics_latency", bounds));
     }
+    specs
+}
+
+fn histogram(family: &str, bounds: &[f64]) -> Vec<SeriesSpec> {
+    let mut specs = vec![
+        spec(&format!("{family}_count"), None, Quantity::LatencyCount),
+        spec(&format!("{family}_sum"), None, Quantity::LatencySum),
+    ];
+    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+    specs.extend(bounds.enumerate().map(|(bucket, bound)| {
+        spec(&format!("{family}_bucket"), Some(bound), Quantity::LatencyBucket(bucket))
+    }));
     specs
 }
 

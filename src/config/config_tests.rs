@@ -122,7 +122,13 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.receiver.grpc.as_deref(), Some("127.0.0.1:4317"));
     assert_eq!(config.receiver.limits.max_wire_bytes, 16 << 20);
     assert_eq!(config.receiver.body_timeout, Duration::from_secs(15));
-    let processors = Processors { calls: true, latency: true, size: true, host_info: false };
+    let processors = Processors {
+        calls: true,
+        latency: true,
+        size: true,
+        service_graphs: false,
+        host_info: false,
+    };
     assert_eq!(config.stage.processors, processors);
     let window = Window { past: Duration::from_secs(3_600), future: Duration::from_secs(600) };
     assert_eq!(config.stage.window, Some(window));
@@ -575,7 +581,13 @@ fn parts_of_a_processor_can_be_enabled_alone_and_the_bare_name_wins() {
     let enabled = |text: &str| {
         load_text(&format!("processors: {{ enabled: [{text}] }}")).config.stage.processors
     };
-    let parts = |calls, latency, size, host_info| Processors { calls, latency, size, host_info };
+    let parts = |calls, latency, size, host_info| Processors {
+        calls,
+        latency,
+        size,
+        service_graphs: false,
+        host_info,
+    };
     assert_eq!(enabled(""), parts(false, false, false, false));
     assert_eq!(enabled("span-metrics-latency"), parts(false, true, false, false));
     assert_eq!(enabled("span-metrics-count, host-info"), parts(true, false, false, true));

@@ -11,7 +11,7 @@ use super::resolve_remote_write;
 use super::schema::{HOST_INFO, SPAN_METRICS};
 use super::{Config, values};
 use crate::stage::{self, MatchType, PolicyValue};
-use crate::{admin, collect, ledger, receiver, remote_write};
+use crate::{admin, collect, edges, ledger, receiver, remote_write};
 
 /// Runes that an exemplar's labels may hold in all, names included (Prometheus drops more).
 const MAX_EXEMPLAR_RUNES: usize = 128;
@@ -25,6 +25,8 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
         ledger: ledger::Settings {
             stale_duration: tree.at("registry.stale_duration").duration(),
             max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
+            edges: edges::Settings::default(),
+            edge_series: ledger::EdgeSeries::default(),
         },
         collect: collect(tree, problems),
         remote_write: remote_write::Settings {
@@ -99,6 +101,7 @@ fn stage(tree: &Node, problems: &mut Problems) -> stage::Settings {
         processors: enabled(processors.at("enabled")),
         window: window(processors.at("ingestion_time_range_slack"), problems),
         span_metrics: span_metrics(processors.at("span_metrics"), problems),
+        service_graphs: stage::ServiceGraphs::default(),
         host_info: stage::HostInfo {
             host_identifiers: processors.at("host_info.host_identifiers").texts(),
             metric_name: processors.at("host_info.metric_name").as_text().to_owned(),
@@ -116,6 +119,7 @@ fn enabled(names: &Node) -> stage::Processors {
         calls: has_part("count"),
         latency: has_part("latency"),
         size: has_part("size"),
+        service_graphs: false,
         host_info: has(HOST_INFO),
     }
 }

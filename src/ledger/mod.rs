@@ -11,9 +11,9 @@ mod state;
 mod tenant;
 
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
-pub use crate::batch::{Discarded, Exemplar, Labels, Processor, Repaired, Table, Total};
+pub use crate::batch::{Bounds, Discarded, Exemplar, Labels, Processor, Repaired, Table, Total};
 pub use effects::Effect;
-pub use settings::Settings;
+pub use settings::{EdgeSeries, Settings};
 pub use snapshot::{Event, ShownExemplar, Snapshot};
 pub use state::State;
 pub use tenant::{Counts, Tenant, Tenants};

@@ -1,8 +1,8 @@
 //! A tenant's state, and `fold`, the only way to change it.
 
 use super::effects::{Add, Effect};
-use crate::batch::Table;
 use crate::batch::encoding::{put_exemplars, put_number};
+use crate::batch::{Bounds, Table};
 use crate::series::{Addition, Layout, Pending, SeriesTable};
 
 /// Everything a tenant's metrics are made of.
@@ -16,8 +16,8 @@ pub struct State {
 }
 
 impl State {
-    /// `bounds`: latency buckets in seconds; `seed` keys the hash tables.
-    pub fn new(bounds: &[f64], max_exemplars: usize, seed: [u64; 4]) -> Self {
+    /// `seed` keys the hash tables.
+    pub fn new(bounds: &Bounds, max_exemplars: usize, seed: [u64; 4]) -> Self {
         let table = |table| SeriesTable::new(Layout::of(table, bounds), seed);
         Self {
             tables: Table::ALL.map(table),

@@ -11,7 +11,7 @@ use super::effects::Effect;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
-use crate::batch::{Batch, Table, Tallies};
+use crate::batch::{Batch, Bounds, Table, Tallies};
 use crate::tenant::TenantId;
 
 /// Ticks of a tenant are at least so far apart: room for a zero and for a marker between them.
@@ -47,7 +47,7 @@ pub struct Counts {
 }
 
 impl Tenant {
-    pub fn new(id: TenantId, settings: Settings, bounds: &[f64], seed: [u64; 4]) -> Self {
+    pub fn new(id: TenantId, settings: Settings, bounds: &Bounds, seed: [u64; 4]) -> Self {
         let state = State::new(bounds, settings.max_exemplars_per_tick, seed);
         let (tallies, events) = (Tallies::default(), Vec::new());
         let world = World {
@@ -169,21 +169,20 @@ fn ms(since_epoch: Duration) -> i64 {
 pub struct Tenants {
     tenants: DashMap<TenantId, Arc<Tenant>>,
     settings: Settings,
-    bounds: Vec<f64>,
+    bounds: Bounds,
     seed: [u64; 4],
     /// Told of each new tenant, once.
     created: UnboundedSender<Arc<Tenant>>,
 }
 
 impl Tenants {
-    /// `bounds`: latency buckets in seconds.
     pub fn new(
         settings: Settings,
-        bounds: &[f64],
+        bounds: Bounds,
         seed: [u64; 4],
         created: UnboundedSender<Arc<Tenant>>,
     ) -> Self {
-        Self { tenants: DashMap::new(), settings, bounds: bounds.to_vec(), seed, created }
+        Self { tenants: DashMap::new(), settings, bounds, seed, created }
     }
 
     pub fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
@@ -204,8 +203,7 @@ impl Tenants {
         Arc::clone(&entry)
     }
 
-    /// Latency buckets in seconds.
-    pub fn bounds(&self) -> &[f64] {
+    pub fn bounds(&self) -> &Bounds {
         &self.bounds
     }
 

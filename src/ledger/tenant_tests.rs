@@ -3,24 +3,34 @@
 use super::*;
 use crate::batch::encoding::Decoder;
 use crate::batch::{BucketCount, Exemplar, Range, Row, Total, push_label};
+use crate::edges;
+use crate::ledger::EdgeSeries;
 use proptest::prelude::*;
 
-const BOUNDS: [f64; 3] = [0.1, 1.0, 10.0];
 const SEED: [u64; 4] = [1, 2, 3, 4];
 const STALE: Duration = Duration::from_secs(60);
 const MAX_EXEMPLARS: usize = 5;
 
 fn settings() -> Settings {
-    Settings { stale_duration: STALE, max_exemplars_per_tick: MAX_EXEMPLARS }
+    Settings {
+        stale_duration: STALE,
+        max_exemplars_per_tick: MAX_EXEMPLARS,
+        edge_series: EdgeSeries { messaging_seconds: true, ..EdgeSeries::default() },
+        edges: edges::Settings { max_items: 50, ..edges::Settings::default() },
+    }
+}
+
+fn bounds() -> Bounds {
+    Bounds { span_metrics: vec![0.1, 1.0, 10.0], service_graphs: vec![0.1, 1.0] }
 }
 
 fn tenant(seed: [u64; 4]) -> Tenant {
-    Tenant::new(TenantId::single(), settings(), &BOUNDS, seed)
+    Tenant::new(TenantId::single(), settings(), &bounds(), seed)
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Apply(Batch),
+    Apply(Box<Batch>),
     Tick,
     EndAll,
     /// Time goes on, in seconds.
@@ -70,7 +80,7 @@ fn batch() -> impl Strategy<Value = Batch> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        6 => batch().prop_map(Step::Apply),
+        6 => batch().prop_map(|batch| Step::Apply(Box::new(batch))),
         3 => Just(Step::Tick),
         1 => Just(Step::EndAll),
         3 => (0..90_u64).prop_map(Step::Wait),
@@ -116,7 +126,7 @@ proptest! {
     #[test]
     fn effects_folded_alone_leave_identical_bytes_of_state(steps in steps()) {
         let (log, dump) = run(SEED, &steps);
-        let mut state = State::new(&BOUNDS, MAX_EXEMPLARS, SEED);
+        let mut state = State::new(&bounds(), MAX_EXEMPLARS, SEED);
         let mut decoder = Decoder::new(&log);
         while !decoder.is_empty() {
             state.fold(&Effect::decode(&mut decoder).expect("our own encoding"));

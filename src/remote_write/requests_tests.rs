@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::super::proto::{TimeSeries, WriteRequest};
 use super::*;
-use crate::batch::{Batch, Range, Row, Total, push_label};
+use crate::batch::{Batch, Bounds, Range, Row, Total, push_label};
 use crate::collect::{Catalog, Families, Settings, StaleMarkers, Table};
 use crate::ledger::{self, Tenant};
 use crate::tenant::TenantId;
@@ -44,11 +44,13 @@ impl Bench {
             families: Families { calls: true, latency: true, size: false },
         };
         let stale_duration = Duration::from_secs(20);
-        let of_ledger = ledger::Settings { stale_duration, max_exemplars_per_tick: 0 };
+        let bounds = Bounds { span_metrics: vec![1.0], service_graphs: Vec::new() };
+        let of_ledger =
+            ledger::Settings { stale_duration, max_exemplars_per_tick: 0, ..Default::default() };
         let id = TenantId::single();
         Self {
-            catalog: Catalog::new(&settings, &id, &[1.0]),
-            tenant: Tenant::new(id, of_ledger, &[1.0], [1, 2, 3, 4]),
+            catalog: Catalog::new(&settings, &id, &bounds),
+            tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
             births: Births::new(Arc::from([]), true, max_ended_series),
             form: Form {
                 max_samples,

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use super::layout::Layout;
 use super::slab::Slab;
 use crate::batch::encoding::{put_bytes, put_number};
-use crate::batch::{BucketCount, Labels, Total};
+use crate::batch::{BucketCount, Labels, Shape, Total};
 
 /// Label sets in slots; a slot that has ended is used again by the next birth.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Slot {
 }
 
 /// The totals of all slots of a table; a snapshot clones them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Values {
     words: Slab<u64>,
     /// Fractional rests of the words; without rows while all weights are 1.
@@ -121,9 +121,7 @@ impl SeriesTable {
     pub fn add(&mut self, slot: u32, at_ms: i64, addition: &Addition<'_>) {
         let entry = &mut self.slots[slot as usize];
         entry.updated_ms = entry.updated_ms.max(at_ms);
-        if self.values.layout.counts {
-            self.values.add(slot, addition);
-        }
+        self.values.add(slot, addition);
     }
 
     pub fn shown(&mut self, slot: u32, exemplar_ms: i64, tick: u32) {
@@ -202,7 +200,7 @@ impl Values {
     }
 
     fn clear(&mut self, slot: u32) {
-        if !self.layout.counts {
+        if self.layout.shape == Shape::Info {
             return;
         }
         self.words.grow(slot as usize);
@@ -214,7 +212,13 @@ impl Values {
     }
 
     fn add(&mut self, slot: u32, addition: &Addition<'_>) {
+        if self.layout.shape == Shape::Info {
+            return;
+        }
         self.add_to(slot, Layout::CALLS, &addition.calls);
+        if self.layout.shape == Shape::Counter {
+            return;
+        }
         self.add_to(slot, Layout::SIZE, &Total::of(addition.size));
         self.add_latency(slot, &addition.latency);
         for bucket in addition.buckets {

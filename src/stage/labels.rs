@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::fold::Repairs;
 use super::names::{kind_name, status_name, target_info_label};
 use super::plan::{Plan, Source, cut_name, max_bytes};
+use super::raw_keys::Repairs;
 use super::resource::Resources;
 use crate::batch::push_label;
 use crate::otlp::{AnyValue, DecodeError, Resource, Span, Value};

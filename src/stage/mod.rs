@@ -3,12 +3,12 @@
 //! The rules are reference/tempo.md 1.6 to 2.8 with CONTRACT.md 4. A malformed request is refused
 //! here and has changed nothing.
 
-mod fold;
 mod labels;
 mod multiplier;
 mod names;
 mod plan;
 mod policies;
+mod raw_keys;
 mod resource;
 mod settings;
 mod stager;
@@ -16,8 +16,8 @@ mod stager;
 pub use plan::Plan;
 pub use settings::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier,
-    PolicyAttribute, PolicyMatch, PolicyValue, Processors, Settings, SettingsError, SpanMetrics,
-    Window,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SettingsError,
+    SpanMetrics, Window,
 };
 pub use stager::{StageError, Stager};
 

@@ -13,7 +13,8 @@ use prost::Message;
 
 use super::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier, Plan,
-    PolicyAttribute, PolicyMatch, PolicyValue, Processors, Settings, SpanMetrics, Stager, Window,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SpanMetrics,
+    Stager, Window,
 };
 use crate::batch::{Batch, Discarded, Exemplar, Processor, Repaired, Table};
 use crate::otlp::generated::{Choices, KEYS, NOW_NANO, choices, request};
@@ -421,6 +422,7 @@ fn settings(c: &mut Choices<'_>) -> Settings {
             calls: !all && !c.one_in(8),
             latency: all,
             size: false,
+            service_graphs: false,
             host_info: off(c),
         },
         window: c.one_in(3).then(|| Window {
@@ -454,6 +456,7 @@ fn settings(c: &mut Choices<'_>) -> Settings {
             },
             filter_policies: if off(c) { c.list(3, policy) } else { Vec::new() },
         },
+        service_graphs: ServiceGraphs::default(),
         host_info: HostInfo {
             host_identifiers: vec!["k8s.node.name".to_owned(), "host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),

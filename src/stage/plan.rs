@@ -5,14 +5,16 @@ use std::time::Duration;
 use super::names::dimension_label;
 use super::policies::Policies;
 use super::settings::{Multiplier, Settings, SettingsError};
+use crate::batch::{Buckets, Table};
 
 /// What a stager follows. Replaced as a whole when the configuration changes.
 #[derive(Debug)]
 pub struct Plan {
     pub(super) generation: u64,
     pub(super) settings: Settings,
-    /// Largest latency in nanoseconds that still falls into each bucket, `+Inf` left out.
-    pub(super) bounds_nano: Vec<u64>,
+    pub(super) buckets: Buckets,
+    /// Of the histogram of each table.
+    pub(super) n_buckets: [usize; Table::ALL.len()],
     /// Sorted by name, unique: of several sources for one name only the last one counts, and it
     /// deletes the label where it is absent (reference/tempo.md 2.5).
     pub(super) labels: Vec<LabelSource>,
@@ -75,7 +77,8 @@ impl Plan {
         label_keys.dedup();
         Ok(Self {
             generation,
-            bounds_nano: settings.span_metrics.histogram_buckets.iter().map(bound_nano).collect(),
+            buckets: Buckets::new(&settings.span_metrics.histogram_buckets),
+            n_buckets: settings.bounds().n_buckets(),
             settings: settings.clone(),
             labels,
             keys,
@@ -91,16 +94,6 @@ impl Plan {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Index of the bucket that a latency falls into; the last one is `+Inf`.
-    #[inline]
-    pub(super) fn bucket(&self, latency_nano: u64) -> usize {
-        self.bounds_nano.iter().map(|&bound| usize::from(bound < latency_nano)).sum()
-    }
-
-    pub(super) fn n_buckets(&self) -> usize {
-        self.bounds_nano.len() + 1
     }
 
     /// First and last end time, in nanoseconds, of a span that counts.
@@ -204,42 +197,4 @@ pub(super) fn cut_name(mut name: String, max: usize) -> String {
 pub(super) fn max_bytes(max: usize) -> usize {
     let holds = usize::from(u16::MAX);
     if max == 0 { holds } else { max.min(holds) }
-}
-
-/// The largest whole number of nanoseconds whose float64 value in seconds is at most `seconds`, so
-/// that comparing integers gives the same bucket as comparing floats.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a float cast saturates, and the steps below mend the rounding"
-)]
-fn bound_nano(seconds: &f64) -> u64 {
-    let within = |nano: u64| nano as f64 / 1e9 <= *seconds;
-    let mut nano = (seconds * 1e9) as u64;
-    while nano > 0 && !within(nano) {
-        nano -= 1;
-    }
-    while nano < u64::MAX && within(nano + 1) {
-        nano += 1;
-    }
-    nano
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integer_bounds_give_the_buckets_of_float_bounds() {
-        #[expect(clippy::cast_precision_loss, reason = "the comparison under test")]
-        let seconds = |nano: u64| nano as f64 / 1e9;
-        for bound in [0.002, 0.1, 0.3, 1.0, 1.024, 16.384, 3600.0, 0.000_000_001] {
-            let nano = bound_nano(&bound);
-            assert!(seconds(nano) <= bound, "{bound}");
-            assert!(seconds(nano + 1) > bound, "{bound}");
-        }
-        assert_eq!(bound_nano(&0.002), 2_000_000);
-        assert_eq!(bound_nano(&-1.0), 0);
-    }
 }

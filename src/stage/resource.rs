@@ -4,7 +4,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::plan::{Keys, Plan};
-use crate::batch::Range;
+use crate::batch::{Range, reset_table};
 use crate::otlp::{AnyValue, DecodeError, KeyValue, Resource};
 
 /// The distinct resources seen so far, in arenas that are reused from request to request.
@@ -34,7 +34,7 @@ pub(super) struct Context {
 
 impl Resources {
     pub(super) fn clear(&mut self) {
-        super::fold::reset_table(&mut self.table);
+        reset_table(&mut self.table);
         self.contexts.clear();
         self.arena.clear();
         self.values.clear();

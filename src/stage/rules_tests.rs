@@ -11,8 +11,8 @@ use prost::Message;
 
 use super::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier, Plan,
-    PolicyAttribute, PolicyMatch, PolicyValue, Processors, Settings, SpanMetrics, StageError,
-    Stager, Window,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SpanMetrics,
+    StageError, Stager, Window,
 };
 use crate::batch::{Batch, Discarded, Processor, Repaired, Row, Table};
 
@@ -21,7 +21,13 @@ const NOW: u64 = 1_795_000_000 * SECOND;
 
 fn settings() -> Settings {
     Settings {
-        processors: Processors { calls: true, latency: true, size: true, host_info: false },
+        processors: Processors {
+            calls: true,
+            latency: true,
+            size: true,
+            service_graphs: false,
+            host_info: false,
+        },
         window: None,
         span_metrics: SpanMetrics {
             histogram_buckets: vec![0.5, 1.0, 2.0],
@@ -40,6 +46,7 @@ fn settings() -> Settings {
             multiplier: Multiplier::default(),
             filter_policies: Vec::new(),
         },
+        service_graphs: ServiceGraphs::default(),
         host_info: HostInfo {
             host_identifiers: vec!["k8s.node.name".to_owned(), "host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
@@ -122,7 +129,7 @@ fn label_of(value: Any) -> String {
     labels.get("k").to_owned()
 }
 
-fn repaired(batch: &Batch) -> [u64; 5] {
+fn repaired(batch: &Batch) -> [u64; Repaired::ALL.len()] {
     Repaired::ALL.map(|what| batch.tallies.repaired(what))
 }
 
@@ -458,10 +465,10 @@ fn odd_ids_are_counted_and_give_no_exemplar() {
         let batch = stage(&settings(), &[], &[ids(trace, span_id)]);
         assert_eq!(batch.rows[0].calls.whole, 1);
         assert_eq!(batch.exemplars, []);
-        assert_eq!(repaired(&batch), [0, 1, 0, 0, 0]);
+        assert_eq!(repaired(&batch), [0, 1, 0, 0, 0, 0]);
     }
     let batch = stage(&settings(), &[], &[span(&[])]);
-    assert_eq!((batch.exemplars.len(), repaired(&batch)), (1, [0; 5]));
+    assert_eq!((batch.exemplars.len(), repaired(&batch)), (1, [0; 6]));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::batch::Bounds;
+
 /// Everything that decides how a span becomes rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -9,11 +11,21 @@ pub struct Settings {
     /// Spans whose end lies outside are discarded; `None` counts every span.
     pub window: Option<Window>,
     pub span_metrics: SpanMetrics,
+    pub service_graphs: ServiceGraphs,
     pub host_info: HostInfo,
     /// Bytes; 0 = no limit.
     pub max_label_name_length: usize,
     /// Bytes; 0 = no limit. Values are cut on a character boundary.
     pub max_label_value_length: usize,
+}
+
+impl Settings {
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            span_metrics: self.span_metrics.histogram_buckets.clone(),
+            service_graphs: self.service_graphs.histogram_buckets.clone(),
+        }
+    }
 }
 
 /// Which parts of which processors run (reference/tempo.md 6.4).
@@ -22,6 +34,7 @@ pub struct Processors {
     pub calls: bool,
     pub latency: bool,
     pub size: bool,
+    pub service_graphs: bool,
     pub host_info: bool,
 }
 
@@ -51,6 +64,47 @@ pub struct SpanMetrics {
     pub enable_instance_label: bool,
     pub multiplier: Multiplier,
     pub filter_policies: Vec<FilterPolicy>,
+}
+
+/// How a span becomes an edge side (reference/tempo.md 3).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceGraphs {
+    /// As those of the span metrics.
+    pub histogram_buckets: Vec<f64>,
+    /// As those of the span metrics.
+    pub dimensions: Vec<String>,
+    /// `client_` or `server_` in front of the name of each dimension.
+    pub enable_client_server_prefix: bool,
+    /// Attributes of the span that name the other half where there is no span of it.
+    pub peer_attributes: Vec<String>,
+    /// Attributes of resource or span that make a calling span a database call.
+    pub database_name_attributes: Vec<String>,
+    pub multiplier: Multiplier,
+    pub filter_policies: Vec<FilterPolicy>,
+    /// Whether links of receiving spans are followed.
+    pub messaging_links: bool,
+}
+
+/// As the configuration has them by default; a test there holds it.
+impl Default for ServiceGraphs {
+    fn default() -> Self {
+        let texts = |all: [&str; 4]| all.map(str::to_owned).to_vec();
+        Self {
+            histogram_buckets: vec![0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8],
+            dimensions: Vec::new(),
+            enable_client_server_prefix: false,
+            peer_attributes: texts(["peer.service", "db.name", "db.system", "db.system.name"]),
+            database_name_attributes: texts([
+                "db.namespace",
+                "db.name",
+                "db.system",
+                "db.system.name",
+            ]),
+            multiplier: Multiplier::default(),
+            filter_policies: Vec::new(),
+            messaging_links: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::fold::{Fold, Found, Observation};
 use super::labels::{Pieces, push_host_info, push_target_info};
 use super::multiplier;
 use super::names::STATUS_ERROR;
 use super::plan::Plan;
 use super::policies::Attributes;
+use super::raw_keys::{RawKeys, Repairs};
 use super::resource::Resources;
-use crate::batch::{Batch, Discarded, Processor, Repaired, Table, Tallies, Weight};
+use crate::batch::{
+    Batch, Discarded, Fold, Observation, Processor, Repaired, Table, Tallies, Weight, latency_nano,
+};
 use crate::otlp::{
     AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
 };
@@ -20,9 +22,6 @@ const SPANS_MAX: u64 = 100_000;
 const KEPT_BYTES: usize = 8 << 20;
 /// Label sets of one request: what keeps a small request from making a large batch.
 const TEXT_MAX: usize = 64 << 20;
-/// A latency above this is a broken clock: 100 years.
-const LATENCY_MAX_NANO: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
-
 /// Why a request was not staged; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
@@ -34,10 +33,18 @@ pub enum StageError {
     TooMuchText,
 }
 
+/// The row that a span's raw pieces lead to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    row: u32,
+    repairs: Repairs,
+}
+
 /// Turns requests into batches, one after the other, in memory that it keeps.
 #[derive(Debug, Default)]
 pub struct Stager {
     resources: Resources,
+    raw_keys: RawKeys<Found>,
     fold: Fold,
     raw_key: Vec<u8>,
     batch: Batch,
@@ -51,7 +58,8 @@ impl Stager {
             *self = Self::default();
         }
         self.resources.clear();
-        self.fold.clear(plan.n_buckets());
+        self.raw_keys.clear();
+        self.fold.clear(plan.n_buckets);
         self.batch.clear();
         self.batch.generation = plan.generation;
         self.outside_window = 0;
@@ -74,7 +82,10 @@ impl Stager {
 
     /// What is kept from request to request, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.resources.kept_bytes() + self.fold.kept_bytes() + self.batch.kept_bytes()
+        self.resources.kept_bytes()
+            + self.raw_keys.kept_bytes()
+            + self.fold.kept_bytes()
+            + self.batch.kept_bytes()
     }
 
     /// Spans of the last batch that ended outside the time window.
@@ -195,8 +206,8 @@ impl<'a> Walk<'_, 'a> {
     #[inline]
     fn find(&mut self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<Found, StageError> {
         self.write_raw_key(place, span)?;
-        let hash = self.stager.fold.hash(&self.stager.raw_key);
-        match self.stager.fold.find_raw(hash, &self.stager.raw_key) {
+        let hash = self.stager.raw_keys.hash(&self.stager.raw_key);
+        match self.stager.raw_keys.find(hash, &self.stager.raw_key) {
             Some(found) => Ok(found),
             None => self.first_of_its_kind(place, span, hash),
         }
@@ -219,7 +230,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let row = self.stager.fold.row(Table::SpanMetrics, start);
         let found = Found { row, repairs };
-        self.stager.fold.insert_raw(hash, &self.stager.raw_key, found);
+        self.stager.raw_keys.insert(hash, &self.stager.raw_key, found);
         Ok(found)
     }
 
@@ -266,7 +277,7 @@ impl<'a> Walk<'_, 'a> {
         self.stager.fold.observe(
             found.row,
             &Observation {
-                bucket: self.plan.bucket(latency_nano),
+                bucket: self.plan.buckets.index_of(latency_nano),
                 latency_nano,
                 size,
                 weight,
@@ -295,14 +306,10 @@ impl<'a> Walk<'_, 'a> {
     /// Nanoseconds; 0 for a span that ends before it starts, never started, or took a century.
     #[inline]
     fn latency(&mut self, span: &Span<'_>) -> u64 {
-        let latency = span.end_unix_nano.checked_sub(span.start_unix_nano);
-        match latency {
-            Some(nano) if nano <= LATENCY_MAX_NANO && span.start_unix_nano != 0 => nano,
-            _ => {
-                self.tallies.repair(Repaired::Duration, 1);
-                0
-            }
-        }
+        latency_nano(span.start_unix_nano, span.end_unix_nano).unwrap_or_else(|| {
+            self.tallies.repair(Repaired::Duration, 1);
+            0
+        })
     }
 
     #[inline]

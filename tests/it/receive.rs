@@ -57,7 +57,13 @@ fn settings() -> Settings {
 
 fn intake() -> Intake {
     let settings = stage::Settings {
-        processors: stage::Processors { calls: true, latency: true, size: true, host_info: false },
+        processors: stage::Processors {
+            calls: true,
+            latency: true,
+            size: true,
+            service_graphs: false,
+            host_info: false,
+        },
         window: None,
         span_metrics: stage::SpanMetrics {
             histogram_buckets: vec![1.0],
@@ -76,6 +82,7 @@ fn intake() -> Intake {
             multiplier: stage::Multiplier::default(),
             filter_policies: Vec::new(),
         },
+        service_graphs: stage::ServiceGraphs::default(),
         host_info: stage::HostInfo {
             host_identifiers: vec!["host.id".into()],
             metric_name: "traces_host_info".into(),
@@ -84,10 +91,9 @@ fn intake() -> Intake {
         max_label_value_length: 0,
     };
     let plan = stage::Plan::new(&settings, 0).expect("valid settings");
-    let ledger =
-        ledger::Settings { stale_duration: Duration::from_secs(900), max_exemplars_per_tick: 0 };
+    let ledger = ledger::Settings { max_exemplars_per_tick: 0, ..Default::default() };
     let (created, _) = tokio::sync::mpsc::unbounded_channel();
-    let tenants = Tenants::new(ledger, &[1.0], [0; 4], created);
+    let tenants = Tenants::new(ledger, settings.bounds(), [0; 4], created);
     Intake::new(plan, Arc::new(tenants), Arc::new(Clock::default()))
 }
 

@@ -17,7 +17,6 @@ pub(super) struct Local {
     plan: Plan,
     stager: Stager,
     tenant: Tenant,
-    bounds: Vec<f64>,
     now: Duration,
 }
 
@@ -30,12 +29,11 @@ impl Local {
                 bail!(errors.iter().map(|e| format!("processors.{e}\n")).collect::<String>())
             }
         };
-        let bounds = settings.span_metrics.histogram_buckets;
         // Nobody is shown an exemplar.
         let ledger = ledger::Settings { max_exemplars_per_tick: 0, ..config.ledger.clone() };
-        let tenant = Tenant::new(TenantId::single(), ledger, &bounds, [0; 4]);
+        let tenant = Tenant::new(TenantId::single(), ledger, &settings.bounds(), [0; 4]);
         let now = Clock::default().now();
-        Ok(Self { plan, stager: Stager::default(), tenant, bounds, now })
+        Ok(Self { plan, stager: Stager::default(), tenant, now })
     }
 
     /// The number of spans that were taken.
@@ -49,7 +47,7 @@ impl Local {
     }
 
     pub(super) fn finish(self) -> Vec<Operation> {
-        operations::of(&self.tenant.tick(self.now), &self.bounds)
+        operations::of(&self.tenant.tick(self.now))
     }
 }
 

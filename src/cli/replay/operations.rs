@@ -36,10 +36,11 @@ struct Sums {
     buckets: Vec<Total>,
 }
 
-/// The operations of a tick, by service, and there the most frequent first; `bounds` are seconds.
-pub(super) fn of(snapshot: &Snapshot, bounds: &[f64]) -> Vec<Operation> {
+/// The operations of a tick, by service, and there the most frequent first.
+pub(super) fn of(snapshot: &Snapshot) -> Vec<Operation> {
     let mut operations: BTreeMap<[&str; TEXTS], Sums> = BTreeMap::new();
     let values = snapshot.values(Table::SpanMetrics);
+    let bounds = &values.layout().bounds;
     for event in &snapshot.events {
         let Event::Birth { table: Table::SpanMetrics, slot, labels } = event else { continue };
         let labels = Labels::new(labels);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spanmill::batch::{Batch, BucketCount, Exemplar, Range, Row, Table, Total, push_label};
+use spanmill::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Table, Total, push_label};
 use spanmill::clock::Clock;
 use spanmill::collect::{Catalog, Collected, Families, Settings, StaleMarkers};
 use spanmill::ledger::{self, Tenant};
@@ -20,7 +20,6 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 pub(crate) const INTERVAL_MS: i64 = 15_000;
 /// Series of one label set of span metrics: calls, latency count and sum, three buckets.
 pub(crate) const SERIES_EACH: usize = 6;
-const BOUNDS: [f64; 2] = [0.1, 1.0];
 const WITHIN: Duration = Duration::from_secs(20);
 
 pub(crate) const CALLS: &str = "traces_spanmetrics_calls_total";
@@ -67,10 +66,12 @@ impl Pipeline {
 
     pub(crate) fn new(settings: Settings, stale_duration: Duration) -> Self {
         let id = TenantId::parse("team-a").expect("a tenant");
-        let of_ledger = ledger::Settings { stale_duration, max_exemplars_per_tick: 100 };
+        let of_ledger =
+            ledger::Settings { stale_duration, max_exemplars_per_tick: 100, ..Default::default() };
+        let bounds = Bounds { span_metrics: vec![0.1, 1.0], service_graphs: vec![0.1] };
         Self {
-            catalog: Catalog::new(&settings, &id, &BOUNDS),
-            tenant: Tenant::new(id, of_ledger, &BOUNDS, [1, 2, 3, 4]),
+            catalog: Catalog::new(&settings, &id, &bounds),
+            tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
             settings,
             telemetry: Telemetry::new(),
             outlets: Vec::new(),

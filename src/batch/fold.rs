@@ -1,31 +1,29 @@
-//! Spans of one request folded per distinct label set, in two steps: spans whose raw pieces are the
-//! same find their row by one hash; only the first of them has its label set built and looked up.
+//! Rows while they are being added up: observations folded per distinct label set.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use crate::batch::{Batch, BucketCount, Exemplar, Range, Row, Table, Total, Weight};
+use super::{Batch, BucketCount, Exemplar, Range, Row, Table, Total, Weight};
 
 /// Room that a table keeps from request to request; clearing costs what the table holds.
 const KEPT_ENTRIES: usize = 8192;
 
-pub(super) fn reset_table(table: &mut HashTable<u32>) {
+/// Empties a table, and gives up the room of an outsized one.
+pub fn reset_table(table: &mut HashTable<u32>) {
     if table.capacity() > KEPT_ENTRIES { *table = HashTable::new() } else { table.clear() }
 }
 
 /// The rows of a batch while they are being added up.
 #[derive(Debug, Default)]
-pub(super) struct Fold {
+pub struct Fold {
     hasher: RandomState,
-    raw_table: HashTable<u32>,
-    raw_entries: Vec<RawEntry>,
-    raw_keys: Vec<u8>,
-    set_table: HashTable<u32>,
+    table: HashTable<u32>,
     sums: Vec<Sum>,
     /// Label sets of the rows.
-    pub(super) text: Vec<u8>,
-    n_buckets: usize,
-    /// `n_buckets` for each row, dense.
+    pub text: Vec<u8>,
+    /// Of the rows of each table.
+    n_buckets: [usize; Table::ALL.len()],
+    /// For each row as many as its table has buckets, dense.
     counts: Vec<u64>,
     /// Fractional rests of the counts; empty while all weights are 1.
     rests: Vec<f64>,
@@ -35,31 +33,12 @@ pub(super) struct Fold {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct RawEntry {
-    hash: u64,
-    key: Range,
-    found: Found,
-}
-
-/// What the raw pieces of a span lead to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
-    pub(super) row: u32,
-    pub(super) repairs: Repairs,
-}
-
-/// What had to be put right in a row's labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Repairs {
-    pub(super) utf8: bool,
-    pub(super) length: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
 struct Sum {
     table: Table,
     labels: Range,
     hash: u64,
+    /// Its first one in the dense vectors.
+    cell: usize,
     spans: u64,
     size: u64,
     /// Of the spans of weight 1: their number, and their nanoseconds.
@@ -70,25 +49,23 @@ struct Sum {
     weighted_latency: Total,
 }
 
-/// What one span adds to its row.
+/// What one span adds to its row. A table without a histogram counts it alone.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Observation<'a> {
-    pub(super) bucket: usize,
-    pub(super) latency_nano: u64,
-    pub(super) size: u64,
-    pub(super) weight: Weight,
-    pub(super) error: bool,
-    pub(super) end_unix_nano: u64,
+pub struct Observation<'a> {
+    pub bucket: usize,
+    pub latency_nano: u64,
+    pub size: u64,
+    pub weight: Weight,
+    pub error: bool,
+    pub end_unix_nano: u64,
     /// Trace and span id, where both are well formed.
-    pub(super) ids: Option<(&'a [u8; 16], &'a [u8; 8])>,
+    pub ids: Option<(&'a [u8; 16], &'a [u8; 8])>,
 }
 
 impl Fold {
-    pub(super) fn clear(&mut self, n_buckets: usize) {
-        reset_table(&mut self.raw_table);
-        reset_table(&mut self.set_table);
-        self.raw_entries.clear();
-        self.raw_keys.clear();
+    /// `n_buckets` of each table's histogram, with `+Inf`; 0 = it has none.
+    pub fn clear(&mut self, n_buckets: [usize; Table::ALL.len()]) {
+        reset_table(&mut self.table);
         self.sums.clear();
         self.text.clear();
         self.n_buckets = n_buckets;
@@ -98,74 +75,63 @@ impl Fold {
         self.picked.clear();
     }
 
-    pub(super) fn kept_bytes(&self) -> usize {
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
+    }
+
+    /// Room that is kept, in bytes.
+    pub fn kept_bytes(&self) -> usize {
         let cells = self.counts.capacity() + self.rests.capacity() + self.picks.capacity();
         cells * size_of::<u64>()
-            + self.raw_keys.capacity()
             + self.text.capacity()
-            + self.raw_entries.capacity() * size_of::<RawEntry>()
             + self.sums.capacity() * size_of::<Sum>()
             + self.picked.capacity() * size_of::<Exemplar>()
     }
 
-    #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
-    #[inline]
-    pub(super) fn find_raw(&self, hash: u64, key: &[u8]) -> Option<Found> {
-        let entry = |i: &u32| &self.raw_entries[*i as usize];
-        let same = |i: &u32| entry(i).hash == hash && entry(i).key.slice(&self.raw_keys) == key;
-        self.raw_table.find(hash, same).map(|i| entry(i).found)
-    }
-
-    pub(super) fn insert_raw(&mut self, hash: u64, key: &[u8], found: Found) {
-        let start = self.raw_keys.len();
-        self.raw_keys.extend_from_slice(key);
-        let key = Range::of(start, self.raw_keys.len());
-        let index = next_index(&self.raw_entries);
-        self.raw_entries.push(RawEntry { hash, key, found });
-        let entries = &self.raw_entries;
-        self.raw_table.insert_unique(hash, index, |&i| entries[i as usize].hash);
-    }
-
     /// The row of the label set that was appended to `text` from `start` on; a set that is there
     /// already is taken off again.
-    pub(super) fn row(&mut self, table: Table, start: usize) -> u32 {
-        let Self { hasher, set_table, sums, text, .. } = self;
+    pub fn row(&mut self, table: Table, start: usize) -> u32 {
+        let Self { hasher, table: rows, sums, text, .. } = self;
         let set = &text[start..];
         let hash = hasher.hash_one((table as u8, set));
         let same = |&i: &u32| {
             let sum = &sums[i as usize];
             sum.table == table && sum.labels.slice(text) == set
         };
-        if let Some(&row) = set_table.find(hash, same) {
+        if let Some(&row) = rows.find(hash, same) {
             text.truncate(start);
             return row;
         }
         let row = next_index(sums);
         let labels = Range::of(start, text.len());
-        sums.push(Sum::new(table, labels, hash));
-        set_table.insert_unique(hash, row, |&i| sums[i as usize].hash);
-        let dense = sums.len() * self.n_buckets;
+        let cell = self.counts.len();
+        sums.push(Sum::new(table, labels, hash, cell));
+        rows.insert_unique(hash, row, |&i| sums[i as usize].hash);
+        let dense = cell + self.n_buckets[table as usize];
         self.counts.resize(dense, 0);
         self.picks.resize(dense, 0);
         row
     }
 
     #[inline]
-    pub(super) fn observe(&mut self, row: u32, seen: &Observation<'_>) {
+    pub fn observe(&mut self, row: u32, seen: &Observation<'_>) {
         let sum = &mut self.sums[row as usize];
-        let cell = row as usize * self.n_buckets + seen.bucket;
+        let cell = sum.cell + seen.bucket;
+        let counts_alone = self.n_buckets[sum.table as usize] == 0;
         sum.spans += 1;
         sum.size += seen.size;
         if seen.weight.is_one() {
             sum.ones += 1;
+        } else {
+            sum.weighted_calls.add_weighted(1, seen.weight);
+        }
+        if counts_alone {
+            return;
+        }
+        if seen.weight.is_one() {
             sum.ones_latency += u128::from(seen.latency_nano);
             self.counts[cell] += 1;
         } else {
-            sum.weighted_calls.add_weighted(1, seen.weight);
             sum.weighted_latency.add_weighted(seen.latency_nano, seen.weight);
             self.count_weighted(cell, seen.weight);
         }
@@ -193,13 +159,13 @@ impl Fold {
     }
 
     /// Moves the rows into `batch`, which is empty.
-    pub(super) fn finish(&mut self, batch: &mut Batch) {
+    pub fn finish(&mut self, batch: &mut Batch) {
         std::mem::swap(&mut batch.text, &mut self.text);
-        for (row, sum) in self.sums.iter().enumerate() {
+        for sum in &self.sums {
             let first_bucket = batch.buckets.len();
             let first_exemplar = batch.exemplars.len();
-            for bucket in 0..self.n_buckets {
-                let cell = row * self.n_buckets + bucket;
+            for bucket in 0..self.n_buckets[sum.table as usize] {
+                let cell = sum.cell + bucket;
                 let rest = self.rests.get(cell).copied().unwrap_or_default();
                 let count = Total { whole: u128::from(self.counts[cell]), rest };
                 if !count.is_zero() {
@@ -225,13 +191,14 @@ impl Fold {
 }
 
 impl Sum {
-    fn new(table: Table, labels: Range, hash: u64) -> Self {
+    fn new(table: Table, labels: Range, hash: u64, cell: usize) -> Self {
         let (weighted_calls, weighted_latency) = (Total::default(), Total::default());
         let (spans, size, ones, ones_latency) = (0, 0, 0, 0);
         Self {
             table,
             labels,
             hash,
+            cell,
             spans,
             size,
             ones,

@@ -1,0 +1,159 @@
+//! Edge sides: what the service graph needs of a client, server, producer or consumer span.
+
+use super::encoding::{BadEncoding, Decoder, put_number};
+use super::labels::{Labels, push_part, take_part};
+use super::total::Weight;
+
+/// A latency above this is a broken clock: 100 years.
+const LATENCY_MAX_NANO: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
+
+/// Nanoseconds; `None` for a span that ends before it starts, never started, or took a century.
+#[inline]
+pub fn latency_nano(start_unix_nano: u64, end_unix_nano: u64) -> Option<u64> {
+    let latency = end_unix_nano.checked_sub(start_unix_nano)?;
+    (latency <= LATENCY_MAX_NANO && start_unix_nano != 0).then_some(latency)
+}
+
+/// One half of a call between two services.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EdgeSide {
+    pub trace_id: [u8; 16],
+    /// Where the two sides meet: the id of the calling span, which is the parent id of the called one.
+    /// A side that meets nobody there (a root, a client that receives) has its own id.
+    pub meets_at: [u8; 8],
+    pub span_id: [u8; 8],
+    pub start_unix_nano: u64,
+    pub end_unix_nano: u64,
+    pub weight: Weight,
+    /// Index into the batch's origins; in the store of edge sides, the store's id of it.
+    pub origin: u32,
+    pub role: Role,
+    pub class: Class,
+    /// A called span without a parent.
+    pub root: bool,
+    pub failed: bool,
+}
+
+/// The span's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    // Kept stable: these numbers stand in logs, and are places in `ALL`.
+    Client = 0,
+    Producer = 1,
+    Server = 2,
+    Consumer = 3,
+}
+
+/// What is special about a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    // As above.
+    Plain = 0,
+    /// Calls a database: its origin's peer names the database, and nobody answers.
+    Database = 1,
+    /// Sends messages that span links may name (`messaging_links`).
+    Sends = 2,
+    /// Receives messages that its links name.
+    Receives = 3,
+    /// A filter policy leaves the span out: its other half makes no edge either.
+    Filtered = 4,
+}
+
+/// A context that a link of a receiving span names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Index of the side in its batch.
+    pub side: u32,
+    pub trace_id: [u8; 16],
+    pub span_id: [u8; 8],
+}
+
+/// Where a side comes from: what the labels of its edges are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Not empty.
+    pub service: &'a str,
+    /// What the span says of its other half; the node's name of a database call. May be empty.
+    pub peer: &'a str,
+    /// With the names that they have on the edge.
+    pub dimensions: Labels<'a>,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Client, Self::Producer, Self::Server, Self::Consumer];
+
+    pub fn calls(self) -> bool {
+        matches!(self, Self::Client | Self::Producer)
+    }
+
+    pub fn is_messaging(self) -> bool {
+        matches!(self, Self::Producer | Self::Consumer)
+    }
+}
+
+impl Class {
+    pub const ALL: [Self; 5] =
+        [Self::Plain, Self::Database, Self::Sends, Self::Receives, Self::Filtered];
+}
+
+impl EdgeSide {
+    /// Nanoseconds, as in the span metrics.
+    pub fn latency_nano(&self) -> u64 {
+        latency_nano(self.start_unix_nano, self.end_unix_nano).unwrap_or_default()
+    }
+
+    /// Whether nobody can meet it at its own place.
+    pub fn is_alone(&self) -> bool {
+        self.root || (self.role.calls() && self.class == Class::Receives)
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for part in [&self.trace_id[..], &self.meets_at, &self.span_id] {
+            out.extend_from_slice(part);
+        }
+        for n in [self.start_unix_nano, self.end_unix_nano, self.weight.to_bits()] {
+            put_number(out, n.into());
+        }
+        put_number(out, self.origin.into());
+        let flags = u8::from(self.root) | u8::from(self.failed) << 1;
+        out.extend_from_slice(&[self.role as u8, self.class as u8, flags]);
+    }
+
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Self, BadEncoding> {
+        let mut side = Self {
+            trace_id: decoder.array("trace id")?,
+            meets_at: decoder.array("meeting place")?,
+            span_id: decoder.array("span id")?,
+            start_unix_nano: decoder.int("start")?,
+            end_unix_nano: decoder.int("end")?,
+            weight: Weight::from_bits(decoder.int("weight")?).ok_or(BadEncoding("weight"))?,
+            origin: decoder.int("origin")?,
+            role: of(&Role::ALL, decoder.byte("role")?)?,
+            class: of(&Class::ALL, decoder.byte("class")?)?,
+            root: false,
+            failed: false,
+        };
+        let flags = decoder.byte("flags")?;
+        (side.root, side.failed) = (flags & 1 == 1, flags & 2 == 2);
+        Ok(side)
+    }
+}
+
+fn of<T: Copy>(all: &[T], byte: u8) -> Result<T, BadEncoding> {
+    all.get(usize::from(byte)).copied().ok_or(BadEncoding("role or class"))
+}
+
+impl<'a> Origin<'a> {
+    pub fn push(&self, out: &mut Vec<u8>) {
+        push_part(out, self.service);
+        push_part(out, self.peer);
+        out.extend_from_slice(self.dimensions.as_bytes());
+    }
+
+    /// `bytes` come from [`push`](Self::push), or from a log whose frames are checked.
+    pub fn read(mut bytes: &'a [u8]) -> Self {
+        let service = take_part(&mut bytes).unwrap_or_default();
+        let peer = take_part(&mut bytes).unwrap_or_default();
+        Self { service, peer, dimensions: Labels::new(bytes) }
+    }
+}

@@ -1,0 +1,64 @@
+//! Spans whose raw pieces are the same are found by one hash: only the first of them has its text
+//! built and looked up.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use crate::batch::{Range, reset_table};
+
+/// What the raw pieces of a span led to, for the spans behind it.
+#[derive(Debug, Default)]
+pub(super) struct RawKeys<T> {
+    hasher: RandomState,
+    table: HashTable<u32>,
+    entries: Vec<RawEntry<T>>,
+    keys: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RawEntry<T> {
+    hash: u64,
+    key: Range,
+    found: T,
+}
+
+/// What had to be put right in a span's labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Repairs {
+    pub(super) utf8: bool,
+    pub(super) length: bool,
+}
+
+impl<T: Copy> RawKeys<T> {
+    pub(super) fn clear(&mut self) {
+        reset_table(&mut self.table);
+        self.entries.clear();
+        self.keys.clear();
+    }
+
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.keys.capacity() + self.entries.capacity() * size_of::<RawEntry<T>>()
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<T> {
+        let entry = |i: &u32| &self.entries[*i as usize];
+        let same = |i: &u32| entry(i).hash == hash && entry(i).key.slice(&self.keys) == key;
+        self.table.find(hash, same).map(|i| entry(i).found)
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], found: T) {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key);
+        let key = Range::of(start, self.keys.len());
+        let index = u32::try_from(self.entries.len()).expect("a request has fewer than 2^32 bytes");
+        self.entries.push(RawEntry { hash, key, found });
+        let entries = &self.entries;
+        self.table.insert_unique(hash, index, |&i| entries[i as usize].hash);
+    }
+}
