@@ -288,7 +288,7 @@ impl Pipeline {
                 }
             }
         }
-        self.hand_over(|now| self.tenant.tick(now));
+        self.hand_over(|now| self.tenant.last_tick(now));
         if self.end_all {
             self.hand_over(|now| self.tenant.end_all(now));
         }

@@ -97,6 +97,21 @@ impl Class {
 }
 
 impl EdgeSide {
+    /// What stands where there is no side.
+    pub const NOBODY: Self = Self {
+        trace_id: [0; 16],
+        meets_at: [0; 8],
+        span_id: [0; 8],
+        start_unix_nano: 0,
+        end_unix_nano: 0,
+        weight: Weight::ONE,
+        origin: 0,
+        role: Role::Client,
+        class: Class::Plain,
+        root: false,
+        failed: false,
+    };
+
     /// Nanoseconds, as in the span metrics.
     pub fn latency_nano(&self) -> u64 {
         latency_nano(self.start_unix_nano, self.end_unix_nano).unwrap_or_default()

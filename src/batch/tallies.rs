@@ -75,6 +75,20 @@ impl Repaired {
     }
 }
 
+/// What of one span was put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Repairs(u8);
+
+impl Repairs {
+    pub fn set(&mut self, what: Repaired, repaired: bool) {
+        self.0 |= u8::from(repaired) << what as u8;
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
 /// Spans, unweighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tallies {
@@ -93,8 +107,12 @@ impl Tallies {
         self.discarded[processor as usize][reason as usize] += n;
     }
 
-    pub fn repair(&mut self, what: Repaired, n: u64) {
-        self.repaired[what as usize] += n;
+    pub fn repair(&mut self, repairs: Repairs) {
+        if repairs != Repairs::default() {
+            for what in Repaired::ALL {
+                self.repaired[what as usize] += u64::from(repairs.0 >> what as u8 & 1);
+            }
+        }
     }
 
     pub fn counted(&self, processor: Processor) -> u64 {

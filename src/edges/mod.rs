@@ -1,5 +1,14 @@
 //! Edge sides between their arrival and their end: they meet, are remembered, wait in vain, give way.
 
+mod change;
+mod counts;
+mod origins;
+mod pairing;
 mod settings;
+mod store;
 
+pub use change::Change;
+pub use counts::{Connection, Counts, End};
+pub use pairing::{Book, Edge, arrive, close, expire, origin};
 pub use settings::Settings;
+pub use store::{Phase, Store};

@@ -4,6 +4,7 @@ use crate::batch::encoding::{
     BadEncoding, Decoder, put_buckets, put_bytes, put_exemplars, put_number, put_total,
 };
 use crate::batch::{BucketCount, Exemplar, Labels, Table, Total};
+use crate::edges::Change;
 
 /// One change of a tenant's state.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,8 @@ pub enum Effect<'a> {
     Shown { table: Table, slot: u32, exemplar_ms: i64 },
     /// A tick was taken: what waited for it has gone out.
     Tick { at_ms: i64 },
+    /// The store of edge sides changes.
+    Edge(Change<'a>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +41,7 @@ const ADD: u8 = 2;
 const DEATH: u8 = 3;
 const SHOWN: u8 = 4;
 const TICK: u8 = 5;
+const EDGE: u8 = 6;
 
 impl<'a> Effect<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -64,6 +68,10 @@ impl<'a> Effect<'a> {
                 out.push(TICK);
                 put_ms(out, *at_ms);
             }
+            Self::Edge(change) => {
+                out.push(EDGE);
+                change.encode(out);
+            }
         }
     }
 
@@ -72,6 +80,9 @@ impl<'a> Effect<'a> {
         let what = decoder.byte("effect")?;
         if what == TICK {
             return Ok(Self::Tick { at_ms: get_ms(decoder)? });
+        }
+        if what == EDGE {
+            return Change::decode(decoder).map(Self::Edge);
         }
         let table = table_of(decoder.byte("table")?)?;
         let slot = decoder.int("slot")?;
@@ -109,9 +120,5 @@ fn put_ms(out: &mut Vec<u8>, ms: i64) {
 }
 
 fn get_ms(decoder: &mut Decoder<'_>) -> Result<i64, BadEncoding> {
-    let mut bytes = [0; 8];
-    for byte in &mut bytes {
-        *byte = decoder.byte("time")?;
-    }
-    Ok(i64::from_le_bytes(bytes))
+    decoder.array("time").map(i64::from_le_bytes)
 }

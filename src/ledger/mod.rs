@@ -4,6 +4,7 @@
 //! of the lock. They are plain data, so that a log of them, folded alone, gives the same state.
 
 mod decide;
+mod edge_rows;
 mod effects;
 mod settings;
 mod snapshot;
@@ -12,6 +13,7 @@ mod tenant;
 
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
 pub use crate::batch::{Bounds, Discarded, Exemplar, Labels, Processor, Repaired, Table, Total};
+pub use crate::edges::{Connection, End};
 pub use effects::Effect;
 pub use settings::{EdgeSeries, Settings};
 pub use snapshot::{Event, ShownExemplar, Snapshot};

@@ -1,8 +1,10 @@
 //! A tenant's state, and `fold`, the only way to change it.
 
 use super::effects::{Add, Effect};
+use super::settings::Settings;
 use crate::batch::encoding::{put_exemplars, put_number};
 use crate::batch::{Bounds, Table};
+use crate::edges;
 use crate::series::{Addition, Layout, Pending, SeriesTable};
 
 /// Everything a tenant's metrics are made of.
@@ -10,6 +12,7 @@ use crate::series::{Addition, Layout, Pending, SeriesTable};
 pub struct State {
     tables: [SeriesTable; Table::ALL.len()],
     pending: Pending,
+    edges: edges::Store,
     /// Ticks taken so far.
     n_ticks: u32,
     last_tick_ms: i64,
@@ -17,11 +20,12 @@ pub struct State {
 
 impl State {
     /// `seed` keys the hash tables.
-    pub fn new(bounds: &Bounds, max_exemplars: usize, seed: [u64; 4]) -> Self {
+    pub fn new(bounds: &Bounds, settings: &Settings, seed: [u64; 4]) -> Self {
         let table = |table| SeriesTable::new(Layout::of(table, bounds), seed);
         Self {
             tables: Table::ALL.map(table),
-            pending: Pending::new(max_exemplars),
+            pending: Pending::new(settings.max_exemplars_per_tick),
+            edges: edges::Store::new(settings.edges.max_items, seed),
             n_ticks: 0,
             last_tick_ms: i64::MIN,
         }
@@ -33,6 +37,10 @@ impl State {
 
     pub fn pending(&self) -> &Pending {
         &self.pending
+    }
+
+    pub fn edges(&self) -> &edges::Store {
+        &self.edges
     }
 
     pub fn last_tick_ms(&self) -> i64 {
@@ -58,6 +66,7 @@ impl State {
                 self.last_tick_ms = *at_ms;
                 self.pending.clear();
             }
+            Effect::Edge(change) => self.edges.apply(*change),
         }
     }
 
@@ -85,6 +94,7 @@ impl State {
             put_number(&mut out, slot.into());
             put_exemplars(&mut out, &[*exemplar]);
         }
+        self.edges.dump(&mut out);
         out
     }
 }

@@ -7,11 +7,13 @@ use dashmap::DashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::decide;
+use super::edge_rows::EdgeRows;
 use super::effects::Effect;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
-use crate::batch::{Batch, Bounds, Table, Tallies};
+use crate::batch::{Batch, Bounds, Class, Discarded, EdgeSide, Processor, Table, Tallies};
+use crate::edges::{self, Book, Change, Edge, End};
 use crate::tenant::TenantId;
 
 /// Ticks of a tenant are at least so far apart: room for a zero and for a marker between them.
@@ -20,15 +22,17 @@ const TICK_DISTANCE_MS: i64 = 2;
 #[derive(Debug)]
 pub struct Tenant {
     id: TenantId,
-    settings: Settings,
     world: Mutex<World>,
 }
 
 /// What the lock guards.
 #[derive(Debug)]
 struct World {
+    settings: Settings,
     state: State,
     tallies: Tallies,
+    edge_rows: EdgeRows,
+    edge_counts: edges::Counts,
     n_born: [u64; Table::ALL.len()],
     n_ended: [u64; Table::ALL.len()],
     /// Since the last tick.
@@ -44,20 +48,15 @@ pub struct Counts {
     /// Label sets born and ended so far.
     pub born: [u64; Table::ALL.len()],
     pub ended: [u64; Table::ALL.len()],
+    pub edges: edges::Counts,
+    /// Edge sides that have not met their end.
+    pub sides_pending: usize,
 }
 
 impl Tenant {
     pub fn new(id: TenantId, settings: Settings, bounds: &Bounds, seed: [u64; 4]) -> Self {
-        let state = State::new(bounds, settings.max_exemplars_per_tick, seed);
-        let (tallies, events) = (Tallies::default(), Vec::new());
-        let world = World {
-            state,
-            tallies,
-            n_born: [0; Table::ALL.len()],
-            n_ended: [0; Table::ALL.len()],
-            events,
-        };
-        Self { id, settings, world: Mutex::new(world) }
+        let world = World::new(settings, bounds, seed);
+        Self { id, world: Mutex::new(world) }
     }
 
     pub fn id(&self) -> &TenantId {
@@ -66,15 +65,25 @@ impl Tenant {
 
     /// Counts a batch; `now` is logical time, since the Unix epoch.
     pub fn apply(&self, batch: &Batch, now: Duration) {
-        self.lock().apply(batch, ms(now), |_| {});
+        self.lock().apply(batch, ms(now), &mut |_| {});
     }
 
     /// Takes a tick: ends what is stale, copies the values, hands over what came and went.
     pub fn tick(&self, now: Duration) -> Snapshot {
         let mut world = self.lock();
         let at_ms = world.tick_ms(now);
-        let deaths = decide::deaths(&world.state, &self.settings, at_ms);
-        world.tick(at_ms, &deaths, |_| {})
+        world.expire_edges(at_ms, &mut |_| {});
+        let deaths = decide::deaths(&world.state, &world.settings, at_ms);
+        world.tick(at_ms, &deaths, &mut |_| {})
+    }
+
+    /// The last tick of a process that keeps nothing: edge sides that wait have met their end.
+    pub fn last_tick(&self, now: Duration) -> Snapshot {
+        let mut world = self.lock();
+        let at_ms = world.tick_ms(now);
+        world.expire_edges(at_ms, &mut |_| {});
+        world.close_edges(at_ms, &mut |_| {});
+        world.tick(at_ms, &[], &mut |_| {})
     }
 
     /// The tick after the last one: every label set ends.
@@ -82,7 +91,7 @@ impl Tenant {
         let mut world = self.lock();
         let at_ms = world.tick_ms(now);
         let deaths: Vec<_> = decide::all_live(&world.state).map(|(t, s, _)| (t, s)).collect();
-        world.tick(at_ms, &deaths, |_| {})
+        world.tick(at_ms, &deaths, &mut |_| {})
     }
 
     pub fn counts(&self) -> Counts {
@@ -92,6 +101,8 @@ impl Tenant {
             live: Table::ALL.map(|table| world.state.table(table).len()),
             born: world.n_born,
             ended: world.n_ended,
+            edges: world.edge_counts,
+            sides_pending: world.state.edges().n_pending(),
         }
     }
 
@@ -105,15 +116,91 @@ impl Tenant {
 }
 
 impl World {
+    fn new(settings: Settings, bounds: &Bounds, seed: [u64; 4]) -> Self {
+        let caller = &settings.edges.virtual_caller;
+        Self {
+            state: State::new(bounds, &settings, seed),
+            tallies: Tallies::default(),
+            edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
+            edge_counts: edges::Counts::default(),
+            n_born: [0; Table::ALL.len()],
+            n_ended: [0; Table::ALL.len()],
+            events: Vec::new(),
+            settings,
+        }
+    }
+
     /// `log` sees every effect, in order.
-    fn apply(&mut self, batch: &Batch, at_ms: i64, mut log: impl FnMut(&Effect<'_>)) {
+    fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        self.rows(batch, at_ms, log);
+        self.tallies.add(&batch.tallies);
+        self.expire_edges(at_ms, log);
+        self.sides(batch, at_ms, log);
+    }
+
+    fn rows(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         for row in &batch.rows {
             let (birth, add) = decide::row(&self.state, batch, row, at_ms);
             for effect in birth.iter().chain([&add]) {
-                self.fold(effect, &mut log);
+                self.fold(effect, log);
             }
         }
-        self.tallies.add(&batch.tallies);
+    }
+
+    /// Every side meets others or joins those that wait; it is counted but where it is a copy.
+    fn sides(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        let n_copies = self.edge_counts.ended(End::Duplicate);
+        let n_filtered = batch.sides.iter().filter(|side| side.class == Class::Filtered).count();
+        let mut origins = vec![None; batch.origins.len()];
+        let mut links = batch.links.iter().as_slice();
+        let mut desk = self.desk(log);
+        for (i, side) in (0..).zip(&batch.sides) {
+            let n_links = links.iter().take_while(|link| link.side == i).count();
+            let (own_links, rest) = links.split_at(n_links);
+            links = rest;
+            let place = side.origin as usize;
+            let origin = *origins[place].get_or_insert_with(|| {
+                edges::origin(&mut desk, batch.origins[place].slice(&batch.origin_text))
+            });
+            edges::arrive(&mut desk, EdgeSide { origin, ..*side }, own_links, at_ms);
+        }
+        self.edge_rows_done(at_ms, log);
+        let n_copies = self.edge_counts.ended(End::Duplicate) - n_copies;
+        let n_counted = (batch.sides.len() - n_filtered) as u64 - n_copies;
+        self.tallies.count(Processor::ServiceGraphs, n_counted);
+        self.tallies.discard(Processor::ServiceGraphs, Discarded::Duplicate, n_copies);
+    }
+
+    fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        edges::expire(&mut self.desk(log), at_ms);
+        self.edge_rows_done(at_ms, log);
+    }
+
+    fn close_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        edges::close(&mut self.desk(log));
+        self.edge_rows_done(at_ms, log);
+    }
+
+    fn desk<'w, L>(&'w mut self, log: &'w mut L) -> Desk<'w, L> {
+        Desk {
+            settings: &self.settings.edges,
+            state: &mut self.state,
+            rows: &mut self.edge_rows,
+            counts: &mut self.edge_counts,
+            log,
+        }
+    }
+
+    /// The edges that are complete are added to their label sets.
+    fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        if !self.edge_rows.is_empty() {
+            let batch = self.edge_rows.take();
+            self.rows(&batch, at_ms, log);
+            self.edge_rows.give_back(batch);
+        }
+        if self.state.edges().has_unused() {
+            self.fold(&Effect::Edge(Change::Sweep), log);
+        }
     }
 
     fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
@@ -127,7 +214,7 @@ impl World {
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
-            Effect::Add(_) | Effect::Shown { .. } | Effect::Tick { .. } => {}
+            Effect::Add(_) | Effect::Shown { .. } | Effect::Tick { .. } | Effect::Edge(_) => {}
         }
         self.state.fold(effect);
         log(effect);
@@ -142,21 +229,55 @@ impl World {
         &mut self,
         at_ms: i64,
         deaths: &[(Table, u32)],
-        mut log: impl FnMut(&Effect<'_>),
+        log: &mut impl FnMut(&Effect<'_>),
     ) -> Snapshot {
         for &(table, slot) in deaths {
-            self.fold(&Effect::Death { table, slot }, &mut log);
+            self.fold(&Effect::Death { table, slot }, log);
         }
         let exemplars = decide::exemplars(&self.state, at_ms);
         for shown in &exemplars {
             let (table, slot, exemplar_ms) = (shown.table, shown.slot, shown.exemplar_ms);
             let newest = self.state.table(table).slot(slot).exemplar_ms.max(exemplar_ms);
-            self.fold(&Effect::Shown { table, slot, exemplar_ms: newest }, &mut log);
+            self.fold(&Effect::Shown { table, slot, exemplar_ms: newest }, log);
         }
         let previous_ms = self.state.last_tick_ms();
-        self.fold(&Effect::Tick { at_ms }, &mut log);
+        self.fold(&Effect::Tick { at_ms }, log);
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
+    }
+}
+
+/// Where decisions about edge sides become effects, counts and rows.
+struct Desk<'w, L> {
+    settings: &'w edges::Settings,
+    state: &'w mut State,
+    rows: &'w mut EdgeRows,
+    counts: &'w mut edges::Counts,
+    log: &'w mut L,
+}
+
+impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
+    fn settings(&self) -> &edges::Settings {
+        self.settings
+    }
+
+    fn store(&self) -> &edges::Store {
+        self.state.edges()
+    }
+
+    fn change(&mut self, change: Change<'_>) {
+        let effect = Effect::Edge(change);
+        self.state.fold(&effect);
+        (self.log)(&effect);
+    }
+
+    fn complete(&mut self, edge: &Edge) {
+        self.counts.complete(edge.connection);
+        self.rows.complete(self.state.edges(), edge);
+    }
+
+    fn end(&mut self, end: End) {
+        self.counts.end(end);
     }
 }
 

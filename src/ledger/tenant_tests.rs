@@ -95,19 +95,20 @@ fn run(seed: [u64; 4], steps: &[Step]) -> (Vec<u8>, Vec<u8>) {
     let mut now = Duration::from_secs(1_000_000);
     let mut log = Vec::new();
     for step in steps {
-        let write = |effect: &Effect<'_>| effect.encode(&mut log);
+        let mut write = |effect: &Effect<'_>| effect.encode(&mut log);
         let at_ms = world.tick_ms(now);
         match step {
-            Step::Apply(batch) => world.apply(batch, ms(now), write),
+            Step::Apply(batch) => world.apply(batch, ms(now), &mut write),
             Step::Wait(seconds) => now += Duration::from_secs(*seconds),
             Step::Tick => {
+                world.expire_edges(at_ms, &mut write);
                 let deaths = decide::deaths(&world.state, &settings(), at_ms);
-                world.tick(at_ms, &deaths, write);
+                world.tick(at_ms, &deaths, &mut write);
             }
             Step::EndAll => {
                 let deaths: Vec<_> =
                     decide::all_live(&world.state).map(|(t, s, _)| (t, s)).collect();
-                world.tick(at_ms, &deaths, write);
+                world.tick(at_ms, &deaths, &mut write);
             }
         }
     }
@@ -126,7 +127,7 @@ proptest! {
     #[test]
     fn effects_folded_alone_leave_identical_bytes_of_state(steps in steps()) {
         let (log, dump) = run(SEED, &steps);
-        let mut state = State::new(&bounds(), MAX_EXEMPLARS, SEED);
+        let mut state = State::new(&bounds(), &settings(), SEED);
         let mut decoder = Decoder::new(&log);
         while !decoder.is_empty() {
             state.fold(&Effect::decode(&mut decoder).expect("our own encoding"));

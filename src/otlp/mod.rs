@@ -13,7 +13,7 @@ mod wire;
 
 pub use attribute::{AnyValue, KeyValue, MAX_VALUE_DEPTH, Value};
 pub use request::{Resource, each_resource_spans, each_span};
-pub use span::Span;
+pub use span::{Span, each_link};
 pub use wire::DecodeError;
 
 #[cfg(test)]

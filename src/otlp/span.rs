@@ -37,6 +37,11 @@ const IN_SPAN: &[u32] = &[
     FLAGS,
 ];
 
+const LINK_TRACE_ID: u32 = key(1, LEN);
+const LINK_SPAN_ID: u32 = key(2, LEN);
+const IN_LINK: &[u32] =
+    &[LINK_TRACE_ID, LINK_SPAN_ID, key(3, LEN), key(4, LEN), key(5, VARINT), key(6, FIXED32)];
+
 const MESSAGE: u32 = key(2, LEN);
 const CODE: u32 = key(3, VARINT);
 const IN_STATUS: &[u32] = &[MESSAGE, CODE];
@@ -98,4 +103,29 @@ impl<'a> Span<'a> {
         }
         Ok(())
     }
+}
+
+/// Calls `f` with trace id and span id of each link of an encoded span, as they arrived.
+pub fn each_link<'a>(
+    bytes: &'a [u8],
+    mut f: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(bytes, "span");
+    while let Some(key) = reader.next_key()? {
+        if key != LINK {
+            reader.skip(key, &[LINK])?;
+            continue;
+        }
+        let mut link = Reader::new(reader.bytes()?, "span link");
+        let (mut trace_id, mut span_id): (&[u8], &[u8]) = (&[], &[]);
+        while let Some(key) = link.next_key()? {
+            match key {
+                LINK_TRACE_ID => trace_id = link.bytes()?,
+                LINK_SPAN_ID => span_id = link.bytes()?,
+                _ => link.skip(key, IN_LINK)?,
+            }
+        }
+        f(trace_id, span_id);
+    }
+    Ok(())
 }

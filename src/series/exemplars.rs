@@ -95,7 +95,9 @@ impl Pending {
         let mut ranked: Vec<Picked> = Vec::with_capacity(self.best.len());
         for ((table, slot, _), exemplar) in &self.best {
             let best = best_of_slot.get_mut(&(*table, *slot));
-            let on_calls = best.as_ref().is_some_and(|best| **best == exemplar.rank());
+            // Edges show theirs on histograms alone.
+            let on_calls = *table == Table::SpanMetrics
+                && best.as_ref().is_some_and(|best| **best == exemplar.rank());
             if on_calls && let Some(best) = best {
                 *best = (true, u64::MAX);
             }

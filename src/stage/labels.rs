@@ -1,12 +1,12 @@
 //! Label sets built in a scratch buffer: sorted by name, text put right, empty values left out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::names::{kind_name, status_name, target_info_label};
 use super::plan::{Plan, Source, cut_name, max_bytes};
-use super::raw_keys::Repairs;
 use super::resource::Resources;
-use crate::batch::push_label;
+use crate::batch::{Repaired, Repairs, push_label};
 use crate::otlp::{AnyValue, DecodeError, Resource, Span, Value};
 
 /// What a span's labels are made of.
@@ -66,7 +66,7 @@ impl Pieces<'_, '_> {
     }
 
     /// The resource is asked first, and an empty value there hides the span's.
-    fn push_attribute(&self, key: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    pub(super) fn push_attribute(&self, key: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let max = max_bytes(self.plan.settings.max_label_value_length) + out.len();
         if let Some(encoded) = self.resources.value(self.resource, key, &self.plan.keys) {
             return AnyValue::read(encoded)?.render(max, out);
@@ -85,7 +85,7 @@ fn push_enum(name: Option<&str>, number: i32, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a label unless its value is empty: valid UTF-8, cut on a character boundary.
+/// Appends a label unless its value is empty.
 pub(super) fn push_repaired(
     text: &mut Vec<u8>,
     name: &str,
@@ -93,12 +93,24 @@ pub(super) fn push_repaired(
     max: usize,
     repairs: &mut Repairs,
 ) {
-    let repaired = String::from_utf8_lossy(value);
-    repairs.utf8 |= matches!(repaired, std::borrow::Cow::Owned(_));
-    let cut = &repaired[..repaired.floor_char_boundary(max_bytes(max))];
-    repairs.length |= cut.len() < repaired.len();
-    if !cut.is_empty() {
-        push_label(text, name, cut);
+    let value = repaired(value, max, repairs);
+    if !value.is_empty() {
+        push_label(text, name, &value);
+    }
+}
+
+/// Valid UTF-8, cut on a character boundary.
+pub(super) fn repaired<'a>(value: &'a [u8], max: usize, repairs: &mut Repairs) -> Cow<'a, str> {
+    let valid = String::from_utf8_lossy(value);
+    repairs.set(Repaired::Utf8, matches!(valid, Cow::Owned(_)));
+    let end = valid.floor_char_boundary(max_bytes(max));
+    if end == valid.len() {
+        return valid;
+    }
+    repairs.set(Repaired::LabelLength, true);
+    match valid {
+        Cow::Borrowed(valid) => Cow::Borrowed(&valid[..end]),
+        Cow::Owned(valid) => Cow::Owned(valid[..end].to_owned()),
     }
 }
 

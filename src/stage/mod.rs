@@ -1,8 +1,10 @@
-//! A request becomes a `Batch`: filters, dimensions, weights, and rows folded per distinct label set.
+//! A request becomes a `Batch`: filters, dimensions, weights, rows folded per distinct label set, and
+//! edge sides.
 //!
 //! The rules are reference/tempo.md 1.6 to 2.8 with CONTRACT.md 4. A malformed request is refused
 //! here and has changed nothing.
 
+mod graph_plan;
 mod labels;
 mod multiplier;
 mod names;
@@ -11,6 +13,7 @@ mod policies;
 mod raw_keys;
 mod resource;
 mod settings;
+mod sides;
 mod stager;
 
 pub use plan::Plan;

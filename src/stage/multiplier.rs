@@ -1,7 +1,47 @@
 //! How many spans a sampled span stands for (reference/tempo.md 1.9, CONTRACT.md 4).
 
-use crate::batch::Weight;
-use crate::otlp::AnyValue;
+use super::plan::Keys;
+use super::policies::Attributes;
+use super::settings::Multiplier;
+use crate::batch::{Repaired, Repairs, Weight};
+use crate::otlp::{AnyValue, DecodeError, Span};
+
+/// Where the weights of a processor's spans are read from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightSource {
+    trace_state: bool,
+    /// Index into the keys.
+    key: Option<usize>,
+}
+
+impl WeightSource {
+    pub(super) fn new(settings: &Multiplier, keys: &mut Keys) -> Self {
+        let key = (!settings.key.is_empty()).then(|| keys.index_of(&settings.key));
+        Self { trace_state: settings.tracestate, key }
+    }
+
+    /// A weight that can't be is 1, and put right. The ratio of the span comes before the resource's.
+    #[inline]
+    pub(super) fn weight(
+        &self,
+        span: &Span<'_>,
+        attributes: &impl Attributes,
+        repairs: &mut Repairs,
+    ) -> Result<Weight, DecodeError> {
+        let of_trace_state = if self.trace_state { of_trace_state(span.trace_state) } else { None };
+        let weight = match (of_trace_state, self.key) {
+            (Some(weight), _) => weight.ok(),
+            (None, Some(key)) => match attributes.of_span(key)? {
+                None => attributes.of_resource(key)?,
+                value => value,
+            }
+            .map_or(Some(Weight::ONE), |value| of_ratio(&value)),
+            (None, None) => return Ok(Weight::ONE),
+        };
+        repairs.set(Repaired::Multiplier, weight.is_none());
+        Ok(weight.unwrap_or(Weight::ONE))
+    }
+}
 
 /// 2^56: thresholds and random values of OpenTelemetry's probability sampling have 56 bits.
 const THRESHOLD_MAX: u64 = 1 << 56;
@@ -10,7 +50,7 @@ const HEX_DIGITS: usize = 14;
 /// The weight that the trace state's `ot=th:..;rv:..` gives; `None` where it has no threshold, or one
 /// of the two is malformed.
 /// `Some(Err(()))` is a threshold whose weight is out of bounds.
-pub(super) fn of_trace_state(trace_state: &[u8]) -> Option<Result<Weight, ()>> {
+fn of_trace_state(trace_state: &[u8]) -> Option<Result<Weight, ()>> {
     let text = std::str::from_utf8(trace_state).ok()?;
     let member = text.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
     let field = |name: &str| member.split(';').find_map(|field| field.strip_prefix(name));
@@ -24,7 +64,7 @@ pub(super) fn of_trace_state(trace_state: &[u8]) -> Option<Result<Weight, ()>> {
 }
 
 /// The weight that a sampling ratio gives: any number, or text that holds one.
-pub(super) fn of_ratio(value: &AnyValue<'_>) -> Option<Weight> {
+fn of_ratio(value: &AnyValue<'_>) -> Option<Weight> {
     let ratio = match value {
         AnyValue::Double(n) => *n,
         #[expect(clippy::cast_precision_loss, reason = "ratios beyond 1e6 are refused anyway")]

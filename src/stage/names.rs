@@ -1,17 +1,26 @@
 //! Label names out of attribute keys (reference/tempo.md 2.5, CONTRACT.md 4), and the words for
 //! span kinds and status codes.
 
+use crate::batch::Role;
+
 /// Labels that the span metrics themselves carry: a dimension of such a name gets `__` in front,
 /// whether or not the intrinsic dimension is switched on.
 const INTRINSIC: [&str; 5] = ["service", "span_name", "span_kind", "status_code", "status_message"];
 /// Taken besides in `traces_target_info`.
 const IDENTITY: [&str; 2] = ["job", "instance"];
+/// Labels that the edges of the service graph carry.
+const OF_EDGES: [&str; 4] = ["client", "server", "connection_type", "virtual_node"];
 /// Names that mean something to Prometheus in every family.
 const RESERVED: [&str; 2] = ["le", "__name__"];
 
 /// The label name of a dimension or a dimension mapping.
 pub(super) fn dimension_label(key: &str) -> String {
     label(key, &INTRINSIC)
+}
+
+/// The label name of an edge's dimension; `prefix` tells whose it is, or is empty.
+pub(super) fn edge_label(prefix: &str, key: &str) -> String {
+    label(&format!("{prefix}{key}"), &OF_EDGES)
 }
 
 /// The label name of a resource attribute in `traces_target_info`.
@@ -41,6 +50,16 @@ pub(super) fn kind_name(kind: i32) -> Option<&'static str> {
         3 => "SPAN_KIND_CLIENT",
         4 => "SPAN_KIND_PRODUCER",
         5 => "SPAN_KIND_CONSUMER",
+        _ => return None,
+    })
+}
+
+pub(super) fn role_of(kind: i32) -> Option<Role> {
+    Some(match kind {
+        2 => Role::Server,
+        3 => Role::Client,
+        4 => Role::Producer,
+        5 => Role::Consumer,
         _ => return None,
     })
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::graph_plan::GraphPlan;
+use super::multiplier::WeightSource;
 use super::names::dimension_label;
 use super::policies::Policies;
-use super::settings::{Multiplier, Settings, SettingsError};
+use super::settings::{Settings, SettingsError};
 use crate::batch::{Buckets, Table};
 
 /// What a stager follows. Replaced as a whole when the configuration changes.
@@ -22,7 +24,9 @@ pub struct Plan {
     /// Indexes into `keys` that spans are asked for because of a label.
     pub(super) label_keys: Vec<usize>,
     pub(super) policies: Policies,
-    pub(super) weight_key: Option<usize>,
+    pub(super) weights: WeightSource,
+    /// `None` where no service graph is made.
+    pub(super) graph: Option<GraphPlan>,
 }
 
 /// Where a label's value comes from.
@@ -66,10 +70,12 @@ impl Plan {
     /// them shows. All faults are reported.
     pub fn new(settings: &Settings, generation: u64) -> Result<Self, Vec<SettingsError>> {
         let mut keys = Keys::default();
-        let policies = Policies::new(&settings.span_metrics.filter_policies, &mut keys)?;
-        let weight_key = match &settings.span_metrics.multiplier {
-            Multiplier { key, .. } if key.is_empty() => None,
-            Multiplier { key, .. } => Some(keys.index_of(key)),
+        let policies =
+            Policies::new("span_metrics", &settings.span_metrics.filter_policies, &mut keys)?;
+        let weights = WeightSource::new(&settings.span_metrics.multiplier, &mut keys);
+        let graph = match settings.processors.service_graphs {
+            true => Some(GraphPlan::new(settings, &mut keys)?),
+            false => None,
         };
         let labels = label_sources(settings, &mut keys);
         let mut label_keys: Vec<usize> = labels.iter().flat_map(|l| l.source.keys()).collect();
@@ -84,7 +90,8 @@ impl Plan {
             keys,
             label_keys,
             policies,
-            weight_key,
+            weights,
+            graph,
         })
     }
 

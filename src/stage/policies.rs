@@ -45,6 +45,7 @@ pub(super) trait Attributes {
 
 impl Policies {
     pub(super) fn new(
+        section: &str,
         settings: &[FilterPolicy],
         keys: &mut Keys,
     ) -> Result<Self, Vec<SettingsError>> {
@@ -61,7 +62,7 @@ impl Policies {
                 match conditions(rules, keys) {
                     Ok(conditions) => pool.push(conditions),
                     Err(message) => errors.push(SettingsError {
-                        key: format!("span_metrics.filter_policies[{i}].{name}"),
+                        key: format!("{section}.filter_policies[{i}].{name}"),
                         message,
                     }),
                 }

@@ -22,13 +22,6 @@ struct RawEntry<T> {
     found: T,
 }
 
-/// What had to be put right in a span's labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Repairs {
-    pub(super) utf8: bool,
-    pub(super) length: bool,
-}
-
 impl<T: Copy> RawKeys<T> {
     pub(super) fn clear(&mut self) {
         reset_table(&mut self.table);

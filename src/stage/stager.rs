@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::labels::{Pieces, push_host_info, push_target_info};
-use super::multiplier;
 use super::names::STATUS_ERROR;
 use super::plan::Plan;
 use super::policies::Attributes;
-use super::raw_keys::{RawKeys, Repairs};
+use super::raw_keys::RawKeys;
 use super::resource::Resources;
+use super::sides::FoundOrigin;
 use crate::batch::{
-    Batch, Discarded, Fold, Observation, Processor, Repaired, Table, Tallies, Weight, latency_nano,
+    Batch, Discarded, Fold, Observation, Processor, Repaired, Repairs, Table, Tallies, latency_nano,
 };
 use crate::otlp::{
     AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
@@ -21,7 +21,7 @@ const SPANS_MAX: u64 = 100_000;
 /// Memory that one thread keeps for the next request; what an outsized one took is given back.
 const KEPT_BYTES: usize = 8 << 20;
 /// Label sets of one request: what keeps a small request from making a large batch.
-const TEXT_MAX: usize = 64 << 20;
+pub(super) const TEXT_MAX: usize = 64 << 20;
 /// Why a request was not staged; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
@@ -43,11 +43,12 @@ struct Found {
 /// Turns requests into batches, one after the other, in memory that it keeps.
 #[derive(Debug, Default)]
 pub struct Stager {
-    resources: Resources,
+    pub(super) resources: Resources,
     raw_keys: RawKeys<Found>,
     fold: Fold,
-    raw_key: Vec<u8>,
-    batch: Batch,
+    pub(super) raw_origins: RawKeys<FoundOrigin>,
+    pub(super) raw_key: Vec<u8>,
+    pub(super) batch: Batch,
     outside_window: u64,
 }
 
@@ -59,6 +60,7 @@ impl Stager {
         }
         self.resources.clear();
         self.raw_keys.clear();
+        self.raw_origins.clear();
         self.fold.clear(plan.n_buckets);
         self.batch.clear();
         self.batch.generation = plan.generation;
@@ -68,8 +70,12 @@ impl Stager {
             window: plan.window(now),
             values: vec![None; plan.keys.len()],
             counts_spans: plan.settings.processors.span_metrics(),
+            ids: None,
+            latency_nano: 0,
             n_resource_spans: 0,
             filtered: 0,
+            filtered_sides: 0,
+            no_edge_side: 0,
             tallies: Tallies::default(),
             stager: self,
         };
@@ -84,6 +90,7 @@ impl Stager {
     pub(super) fn kept_bytes(&self) -> usize {
         self.resources.kept_bytes()
             + self.raw_keys.kept_bytes()
+            + self.raw_origins.kept_bytes()
             + self.fold.kept_bytes()
             + self.batch.kept_bytes()
     }
@@ -95,23 +102,29 @@ impl Stager {
 }
 
 /// One request on its way through.
-struct Walk<'s, 'a> {
-    plan: &'s Plan,
+pub(super) struct Walk<'s, 'a> {
+    pub(super) plan: &'s Plan,
     window: (u64, u64),
     /// The current span's values of the wanted keys.
-    values: Vec<Option<Value<'a>>>,
+    pub(super) values: Vec<Option<Value<'a>>>,
+    /// Trace and span id of the current span, where both are well formed.
+    pub(super) ids: Option<(&'a [u8; 16], &'a [u8; 8])>,
+    /// And its latency, as it is counted.
+    latency_nano: u64,
     counts_spans: bool,
     n_resource_spans: u64,
     /// Spans that the policies of the span metrics left out.
     filtered: u64,
+    pub(super) filtered_sides: u64,
+    pub(super) no_edge_side: u64,
     tallies: Tallies,
-    stager: &'s mut Stager,
+    pub(super) stager: &'s mut Stager,
 }
 
 /// Where a span stands.
 #[derive(Clone, Copy)]
-struct Place<'r, 'a> {
-    index: usize,
+pub(super) struct Place<'r, 'a> {
+    pub(super) index: usize,
     resource: &'r Resource<'a>,
 }
 
@@ -140,15 +153,30 @@ impl<'a> Walk<'_, 'a> {
             self.stager.outside_window += 1;
             return Ok(());
         }
-        if !self.counts_spans {
-            return Ok(());
+        self.ids = well_formed_ids(&span);
+        let mut repairs = Repairs::default();
+        let latency_nano = latency_nano(span.start_unix_nano, span.end_unix_nano);
+        self.latency_nano = latency_nano.unwrap_or_default();
+        repairs.set(Repaired::Duration, latency_nano.is_none());
+        let mut used = false;
+        if self.counts_spans {
+            if self.plan.policies.is_empty() || self.kept(place, &span)? {
+                let found = self.find(place, &span)?;
+                self.observe(place, &span, found, bytes.len(), &mut repairs)?;
+                used = true;
+            } else {
+                self.filtered += 1;
+            }
         }
-        if !self.plan.policies.is_empty() && !self.kept(place, &span)? {
-            self.filtered += 1;
-            return Ok(());
+        if let Some(graph) = &self.plan.graph {
+            let n_sides = self.stager.batch.sides.len();
+            self.side(graph, place, &span, bytes, &mut repairs)?;
+            used |= self.stager.batch.sides.len() > n_sides;
         }
-        let found = self.find(place, &span)?;
-        self.observe(place, &span, found, bytes.len() as u64)
+        if used {
+            self.tallies.repair(repairs);
+        }
+        Ok(())
     }
 
     /// The tallies, with every span of every processor that runs in one place.
@@ -165,6 +193,13 @@ impl<'a> Walk<'_, 'a> {
                 tallies.discard(processor, Discarded::Filtered, filtered);
                 tallies.count(processor, tallies.received - outside - filtered);
             }
+        }
+        if on.service_graphs {
+            // What becomes of the sides is decided where they meet, and counted there.
+            let graph = Processor::ServiceGraphs;
+            tallies.discard(graph, Discarded::OutsideTimeWindow, outside);
+            tallies.discard(graph, Discarded::Filtered, self.filtered_sides);
+            tallies.discard(graph, Discarded::NoEdgeSide, self.no_edge_side);
         }
         tallies
     }
@@ -192,7 +227,7 @@ impl<'a> Walk<'_, 'a> {
         self.plan.policies.keep(span, &pieces)
     }
 
-    fn pieces<'w>(&'w self, place: Place<'_, 'a>, span: &'w Span<'a>) -> Pieces<'w, 'a> {
+    pub(super) fn pieces<'w>(&'w self, place: Place<'_, 'a>, span: &'w Span<'a>) -> Pieces<'w, 'a> {
         Pieces {
             plan: self.plan,
             resources: &self.stager.resources,
@@ -269,80 +304,30 @@ impl<'a> Walk<'_, 'a> {
         place: Place<'_, 'a>,
         span: &Span<'a>,
         found: Found,
-        size: u64,
+        size: usize,
+        repairs: &mut Repairs,
     ) -> Result<(), StageError> {
-        let latency_nano = self.latency(span);
-        let ids = well_formed_ids(span);
-        let weight = self.weight(place, span)?;
+        let weight = self.plan.weights.weight(span, &self.pieces(place, span), repairs)?;
+        repairs.add(found.repairs);
+        repairs.set(Repaired::Ids, self.ids.is_none());
         self.stager.fold.observe(
             found.row,
             &Observation {
-                bucket: self.plan.buckets.index_of(latency_nano),
-                latency_nano,
-                size,
+                bucket: self.plan.buckets.index_of(self.latency_nano),
+                latency_nano: self.latency_nano,
+                size: size as u64,
                 weight,
                 error: span.status_code == STATUS_ERROR,
                 end_unix_nano: span.end_unix_nano,
-                ids,
+                ids: self.ids,
             },
         );
-        for (repaired, what) in [
-            (ids.is_none(), Repaired::Ids),
-            (found.repairs.utf8, Repaired::Utf8),
-            (found.repairs.length, Repaired::LabelLength),
-        ] {
-            if repaired {
-                self.tallies.repair(what, 1);
-            }
-        }
         if self.plan.settings.span_metrics.enable_target_info
             && !self.stager.resources.context(place.index).target_info_done
         {
             self.target_info(place)?;
         }
         Ok(())
-    }
-
-    /// Nanoseconds; 0 for a span that ends before it starts, never started, or took a century.
-    #[inline]
-    fn latency(&mut self, span: &Span<'_>) -> u64 {
-        latency_nano(span.start_unix_nano, span.end_unix_nano).unwrap_or_else(|| {
-            self.tallies.repair(Repaired::Duration, 1);
-            0
-        })
-    }
-
-    #[inline]
-    fn weight(&mut self, place: Place<'_, 'a>, span: &Span<'a>) -> Result<Weight, DecodeError> {
-        let multiplier = &self.plan.settings.span_metrics.multiplier;
-        let of_trace_state = match multiplier.tracestate {
-            true => multiplier::of_trace_state(span.trace_state),
-            false => None,
-        };
-        let weight = match (of_trace_state, self.plan.weight_key) {
-            (Some(weight), _) => weight.ok(),
-            (None, Some(key)) => self.ratio_weight(place, span, key)?,
-            (None, None) => return Ok(Weight::ONE),
-        };
-        Ok(weight.unwrap_or_else(|| {
-            self.tallies.repair(Repaired::Multiplier, 1);
-            Weight::ONE
-        }))
-    }
-
-    /// Span first, then resource; absent is 1, `None` is a ratio that can't be.
-    fn ratio_weight(
-        &self,
-        place: Place<'_, 'a>,
-        span: &Span<'a>,
-        key: usize,
-    ) -> Result<Option<Weight>, DecodeError> {
-        let pieces = self.pieces(place, span);
-        let value = match pieces.of_span(key)? {
-            None => pieces.of_resource(key)?,
-            value => value,
-        };
-        Ok(value.map_or(Some(Weight::ONE), |value| multiplier::of_ratio(&value)))
     }
 
     #[cold]
@@ -385,7 +370,7 @@ impl Attributes for Pieces<'_, '_> {
     }
 }
 
-fn push_piece(raw_key: &mut Vec<u8>, piece: &[u8]) {
+pub(super) fn push_piece(raw_key: &mut Vec<u8>, piece: &[u8]) {
     raw_key.extend_from_slice(&piece.len().to_le_bytes());
     raw_key.extend_from_slice(piece);
 }

@@ -1,0 +1,445 @@
+//! What becomes of a side: whom it meets, when it ends alone, when it gives way. Pure decisions, each
+//! written into the book before the next one is made (reference/tempo.md 3.3 to 3.9, CONTRACT.md 8).
+
+use super::change::Change;
+use super::counts::{Connection, End};
+use super::settings::Settings;
+use super::store::{Entry, Phase, Store};
+use crate::batch::{Class, EdgeSide, Link, Origin, Role};
+
+/// Sides and links of one key that are kept at the same time: what bounds the search for copies.
+const SAME_KEY_MAX: usize = 1000;
+
+/// Where decisions are written. A change is in the store when the call returns.
+pub trait Book {
+    fn settings(&self) -> &Settings;
+    fn store(&self) -> &Store;
+    fn change(&mut self, change: Change<'_>);
+    /// An edge is complete; its sides' origins are in the store.
+    fn complete(&mut self, edge: &Edge);
+    /// A side has met its end.
+    fn end(&mut self, end: End);
+}
+
+/// A complete edge. A side that is missing is named by the other one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Edge {
+    pub client: Option<EdgeSide>,
+    pub server: Option<EdgeSide>,
+    pub connection: Connection,
+    pub failed: bool,
+}
+
+/// The id of an origin, in the form of [`Origin`], which the store knows from now on.
+pub fn origin(book: &mut impl Book, bytes: &[u8]) -> u32 {
+    book.store().find_origin(bytes).unwrap_or_else(|| {
+        let id = book.store().next_origin();
+        book.change(Change::Origin { id, bytes });
+        id
+    })
+}
+
+/// Who is there already.
+#[derive(Debug, Default)]
+struct Met {
+    n: usize,
+    /// A calling side that waits or is kept.
+    caller: Option<u32>,
+    /// Called sides that wait, and contexts that links name.
+    called: Vec<u32>,
+    links: Vec<u32>,
+    /// The same span was there.
+    copy: bool,
+    /// The key is complete.
+    done: bool,
+    /// The other half was filtered; and the same half.
+    refused: bool,
+    refusal: Option<u32>,
+}
+
+/// A side has come. `side.origin` is the store's id of it; `links` are its own, each context once,
+/// without its parent and itself.
+pub fn arrive(book: &mut impl Book, mut side: EdgeSide, links: &[Link], at_ms: i64) {
+    let remembers = book.settings().remember_completed;
+    if side.root && !remembers {
+        // In Tempo all roots of a trace have one key.
+        side.meets_at = [0; 8];
+    }
+    let mut arrival = Arrival { book, side, at_ms };
+    let met = arrival.met();
+    let calls = side.role.calls() && side.class != Class::Receives;
+    if side.class == Class::Filtered {
+        arrival.refuse(&met);
+    } else if met.refused {
+        arrival.book.end(End::Expired);
+    } else if remembers && met.copy {
+        arrival.book.end(End::Duplicate);
+    } else if side.class == Class::Database {
+        arrival.database(&met);
+    } else if calls {
+        arrival.call(&met);
+    } else {
+        let entered = arrival.called(&met, !links.is_empty());
+        if let Some(slot) = entered {
+            links.iter().for_each(|link| arrival.link(slot, link));
+        }
+    }
+}
+
+struct Arrival<'b, B> {
+    book: &'b mut B,
+    side: EdgeSide,
+    at_ms: i64,
+}
+
+impl<B: Book> Arrival<'_, B> {
+    fn met(&self) -> Met {
+        let (store, side) = (self.book.store(), &self.side);
+        let mut met = Met::default();
+        for slot in store.find(side) {
+            let entry = store.entry(slot);
+            let other = &entry.side;
+            let calls = other.role.calls() && other.class != Class::Receives;
+            met.n += 1;
+            match entry.phase {
+                Phase::Vacant => {}
+                Phase::Waits | Phase::Kept => {
+                    met.copy |=
+                        other.role.calls() == side.role.calls() && other.span_id == side.span_id;
+                    if calls {
+                        met.caller = Some(slot);
+                    } else {
+                        met.called.push(slot);
+                    }
+                }
+                // The key of a calling span is its id: whoever completed the key has seen it.
+                Phase::Done => {
+                    met.done = true;
+                    met.copy |= side.role.calls() || other.span_id == side.span_id;
+                }
+                Phase::Link => met.links.push(slot),
+                Phase::Refuses if other.role.calls() == side.role.calls() => {
+                    met.refusal = Some(slot);
+                }
+                Phase::Refuses => met.refused = true,
+            }
+        }
+        // The index has them in no order.
+        met.called.sort_unstable_by_key(|&slot| store.entry(slot).number());
+        met.links.sort_unstable_by_key(|&slot| store.entry(slot).number());
+        met
+    }
+
+    /// A filter left the span out: neither does its other half make an edge.
+    fn refuse(&mut self, met: &Met) {
+        if self.side.is_alone() {
+            return;
+        }
+        let others = if self.side.role.calls() { &met.called[..] } else { met.caller.as_slice() };
+        for &slot in others {
+            let entry = *self.book.store().entry(slot);
+            if entry.phase == Phase::Waits {
+                self.leave(slot, End::Expired);
+            }
+        }
+        match met.refusal {
+            Some(slot) => self.again(slot, Phase::Refuses, self.side.span_id),
+            None => {
+                self.enter(Phase::Refuses, 0, self.side);
+            }
+        }
+    }
+
+    /// A database call is an edge at once.
+    fn database(&mut self, met: &Met) {
+        let mut failed = self.side.failed;
+        if !self.book.settings().remember_completed {
+            for &slot in met.called.iter().chain(met.caller.as_slice()) {
+                failed |= self.book.store().entry(slot).side.failed;
+                self.leave(slot, End::Overwritten);
+            }
+        }
+        let (client, connection) = (Some(self.side), Connection::Database);
+        self.book.complete(&Edge { client, server: None, connection, failed });
+        self.book.end(End::Database);
+        if self.book.settings().remember_completed {
+            self.enter(Phase::Done, 0, self.side);
+        }
+    }
+
+    fn call(&mut self, met: &Met) {
+        let sends = self.side.class == Class::Sends;
+        let keeps = sends || self.book.settings().count_every_pair;
+        let mut n_pairs = 0;
+        for &slot in &met.called {
+            if n_pairs == 0 || keeps {
+                let server = self.book.store().entry(slot).side;
+                self.complete(self.side, server);
+                self.answered(slot);
+                n_pairs += 1;
+            } else {
+                self.leave(slot, End::Surplus);
+            }
+        }
+        for &slot in met.links.iter().filter(|_| sends) {
+            let link = *self.book.store().entry(slot);
+            if let Some(receiver) = self.book.store().receiver_of(&link) {
+                let server = self.book.store().entry(receiver).side;
+                self.pair(self.side, server, Connection::Messaging);
+                self.paired_by_link(receiver);
+                n_pairs += 1;
+            }
+            self.book.change(Change::Leave { slot });
+        }
+        if n_pairs > 0 {
+            self.book.end(End::Paired);
+            if keeps {
+                self.enter(Phase::Kept, 0, self.side);
+            }
+            return;
+        }
+        if let Some(slot) = met.caller {
+            if self.book.store().entry(slot).phase == Phase::Waits {
+                return self.replace(slot);
+            }
+            self.book.change(Change::Leave { slot });
+        }
+        self.enter(Phase::Waits, 0, self.side);
+    }
+
+    /// Answers the slot of the side, if it is in the store.
+    fn called(&mut self, met: &Met, has_links: bool) -> Option<u32> {
+        let &Settings { remember_completed, count_every_pair, .. } = self.book.settings();
+        if let Some(slot) = met.caller {
+            return self.answer(slot, met.n, has_links);
+        }
+        let overwrites = !remember_completed && !count_every_pair && !has_links;
+        match met.called.first() {
+            Some(&slot) if overwrites => self.replace(slot),
+            _ if (met.done && !has_links) || met.n >= SAME_KEY_MAX => {
+                self.book.end(End::Surplus);
+            }
+            _ => return self.enter(Phase::Waits, 0, self.side),
+        }
+        None
+    }
+
+    /// The calling side is there.
+    fn answer(&mut self, slot: u32, n_there: usize, has_links: bool) -> Option<u32> {
+        let caller = *self.book.store().entry(slot);
+        let sends = caller.side.class == Class::Sends;
+        let keeps = sends || self.book.settings().count_every_pair;
+        self.complete(caller.side, self.side);
+        self.book.end(End::Paired);
+        if caller.phase == Phase::Waits {
+            self.book.end(End::Paired);
+        }
+        let remember = self.book.settings().remember_completed;
+        let mut by_itself = has_links;
+        match caller.phase {
+            Phase::Waits if keeps => self.book.change(Change::Keep { slot }),
+            Phase::Waits if remember && !has_links => {
+                self.again(slot, Phase::Done, self.side.span_id);
+            }
+            Phase::Waits => self.book.change(Change::Leave { slot }),
+            _ => {}
+        }
+        by_itself |= keeps && remember;
+        if by_itself && n_there < SAME_KEY_MAX {
+            return self.enter(Phase::Done, 0, self.side);
+        }
+        None
+    }
+
+    /// A context that a link of the side in `receiver` names.
+    fn link(&mut self, receiver: u32, link: &Link) {
+        let (trace_id, meets_at) = (link.trace_id, link.span_id);
+        let class = Class::Plain;
+        let side = EdgeSide { trace_id, meets_at, root: false, class, ..self.side };
+        let side = EdgeSide { role: Role::Consumer, ..side };
+        let entry = Entry::of_link(side, receiver);
+        if self.book.store().receiver_of(&entry) != Some(receiver) {
+            // A store smaller than the links of one span has sent the side away.
+            return;
+        }
+        let store = self.book.store();
+        let (mut n, mut sender) = (0, None);
+        for slot in store.find(&side) {
+            let Entry { side, phase, .. } = store.entry(slot);
+            n += 1;
+            if side.class == Class::Sends && matches!(phase, Phase::Waits | Phase::Kept) {
+                sender = Some(slot);
+            }
+        }
+        if let Some(slot) = sender {
+            let sender = *self.book.store().entry(slot);
+            self.pair(sender.side, self.side, Connection::Messaging);
+            if sender.phase == Phase::Waits {
+                self.book.end(End::Paired);
+                self.book.change(Change::Keep { slot });
+            }
+            self.paired_by_link(receiver);
+        } else if n < SAME_KEY_MAX {
+            self.enter(Phase::Link, receiver, side);
+        }
+    }
+
+    /// Another copy, or another root of the trace, as in Tempo: what the new one does not know of its
+    /// peer is kept.
+    fn replace(&mut self, slot: u32) {
+        let old = self.book.store().entry(slot).side;
+        let mut side = EdgeSide { failed: self.side.failed || old.failed, ..self.side };
+        let (of_old, of_new) =
+            (self.book.store().origin(old.origin), self.book.store().origin(side.origin));
+        if of_new.peer.is_empty() && !of_old.peer.is_empty() {
+            let mut bytes = Vec::new();
+            Origin { peer: of_old.peer, ..of_new }.push(&mut bytes);
+            side.origin = origin(self.book, &bytes);
+        }
+        self.book.end(End::Overwritten);
+        self.book.change(Change::Replace { slot, side });
+    }
+
+    /// The one that came last says what kind of connection it is (CONTRACT.md 8); messages that are
+    /// followed by their links are messages whoever came last.
+    fn complete(&mut self, client: EdgeSide, server: EdgeSide) {
+        let message = client.class == Class::Sends && server.role == Role::Consumer;
+        let connection = if message || self.side.role.is_messaging() {
+            Connection::Messaging
+        } else {
+            Connection::Plain
+        };
+        self.pair(client, server, connection);
+    }
+
+    fn pair(&mut self, client: EdgeSide, server: EdgeSide, connection: Connection) {
+        let failed = client.failed || server.failed;
+        let (client, server) = (Some(client), Some(server));
+        self.book.complete(&Edge { client, server, connection, failed });
+    }
+
+    /// A called side that waited has been paired with the one that has come.
+    fn answered(&mut self, slot: u32) {
+        let entry = *self.book.store().entry(slot);
+        if entry.is_pending() {
+            self.book.end(End::Paired);
+        }
+        if self.book.settings().remember_completed {
+            self.again(slot, Phase::Done, entry.side.span_id);
+        } else {
+            self.book.change(Change::Leave { slot });
+        }
+    }
+
+    fn paired_by_link(&mut self, receiver: u32) {
+        let entry = self.book.store().entry(receiver);
+        if entry.is_pending() {
+            self.book.end(End::Paired);
+            self.book.change(Change::Paired { slot: receiver });
+        }
+    }
+
+    fn leave(&mut self, slot: u32, end: End) {
+        if self.book.store().entry(slot).is_pending() {
+            self.book.end(end);
+        }
+        self.book.change(Change::Leave { slot });
+    }
+
+    fn again(&mut self, slot: u32, phase: Phase, span_id: [u8; 8]) {
+        self.book.change(Change::Again { slot, phase, at_ms: self.at_ms, span_id });
+    }
+
+    /// Makes room first.
+    fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> Option<u32> {
+        while self.book.store().len() >= self.book.settings().max_items {
+            make_room(self.book);
+        }
+        let slot = self.book.store().next_slot();
+        self.book.change(Change::Enter { slot, phase, at_ms: self.at_ms, receiver, side });
+        Some(slot)
+    }
+}
+
+/// Ends everything whose time is over.
+pub fn expire(book: &mut impl Book, at_ms: i64) {
+    let wait_ms = i64::try_from(book.settings().wait.as_millis()).unwrap_or(i64::MAX);
+    while let Some(slot) = book.store().oldest() {
+        let entry = *book.store().entry(slot);
+        let due_ms = entry.at_ms.saturating_add(wait_ms);
+        if due_ms > at_ms {
+            break;
+        }
+        let span_id = entry.side.span_id;
+        let named = entry.is_pending().then(|| virtual_edge(book, &entry.side));
+        let Some(named) = named else {
+            book.change(Change::Leave { slot });
+            continue;
+        };
+        let Some(edge) = named else {
+            book.end(End::Expired);
+            book.change(Change::Leave { slot });
+            continue;
+        };
+        let is_held = edge.client.is_some()
+            && entry.side.class != Class::Receives
+            && u32::from(entry.n_held) < book.settings().hold_virtual;
+        if is_held {
+            book.change(Change::Again { slot, phase: Phase::Waits, at_ms: due_ms, span_id });
+            continue;
+        }
+        book.complete(&edge);
+        book.end(End::Virtual);
+        if book.settings().remember_completed {
+            book.change(Change::Again { slot, phase: Phase::Done, at_ms, span_id });
+        } else {
+            book.change(Change::Leave { slot });
+        }
+    }
+}
+
+/// The end of everything: roots have been called by somebody, what else waits has waited in vain.
+pub fn close(book: &mut impl Book) {
+    while let Some(slot) = book.store().oldest() {
+        let entry = *book.store().entry(slot);
+        if entry.is_pending() {
+            let edge = virtual_edge(book, &entry.side);
+            match edge.filter(|edge| edge.client.is_none()) {
+                Some(edge) => {
+                    book.complete(&edge);
+                    book.end(End::Virtual);
+                }
+                None => book.end(End::Expired),
+            }
+        }
+        book.change(Change::Leave { slot });
+    }
+}
+
+/// The store is full: somebody gives way. A side that would become a virtual edge becomes one.
+fn make_room(book: &mut impl Book) {
+    let Some((slot, of_service)) = book.store().next_to_yield() else { return };
+    let entry = *book.store().entry(slot);
+    if entry.is_pending() {
+        match virtual_edge(book, &entry.side) {
+            Some(edge) => {
+                book.complete(&edge);
+                book.end(End::Virtual);
+            }
+            None => book.end(End::Evicted),
+        }
+    }
+    book.change(if of_service { Change::Yield { slot } } else { Change::Leave { slot } });
+}
+
+/// The edge of a side whose other half does not come, if there is one.
+fn virtual_edge(book: &impl Book, side: &EdgeSide) -> Option<Edge> {
+    let settings = book.settings();
+    let has_peer = || !book.store().origin(side.origin).peer.is_empty();
+    let (client, server) = if side.role.calls() {
+        (settings.virtual_server && has_peer()).then_some((Some(*side), None))?
+    } else {
+        (side.root && !settings.virtual_caller.is_empty()).then_some((None, Some(*side)))?
+    };
+    Some(Edge { client, server, connection: Connection::VirtualNode, failed: side.failed })
+}

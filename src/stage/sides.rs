@@ -1,0 +1,266 @@
+//! A span becomes an edge side (reference/tempo.md 3.3 to 3.8, CONTRACT.md 8).
+
+use super::graph_plan::GraphPlan;
+use super::labels::{Pieces, push_repaired, repaired};
+use super::multiplier::WeightSource;
+use super::names::{STATUS_ERROR, role_of};
+use super::plan::max_bytes;
+use super::policies::Attributes;
+use super::stager::{Place, StageError, TEXT_MAX, Walk, push_piece};
+use crate::batch::{Batch, Class, EdgeSide, Link, Origin, Range, Repaired, Repairs, Role, Weight};
+use crate::otlp::{AnyValue, DecodeError, Span, Value, each_link};
+
+/// Links of one span that are followed.
+const LINKS_MAX: usize = 128;
+
+/// What the raw pieces of a span lead to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FoundOrigin {
+    origin: u32,
+    is_database: bool,
+    repairs: Repairs,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Makes an edge side of the span, if it can be one half of a call.
+    #[inline]
+    pub(super) fn side(
+        &mut self,
+        graph: &GraphPlan,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        bytes: &'a [u8],
+        repairs: &mut Repairs,
+    ) -> Result<(), StageError> {
+        let Some(mut side) = self.bare_side(place, span, repairs) else {
+            self.no_edge_side += 1;
+            return Ok(());
+        };
+        let filtered =
+            !graph.policies.is_empty() && !graph.policies.keep(span, &self.pieces(place, span))?;
+        let found = self.find_origin(graph, place, span, side.role)?;
+        side.origin = found.origin;
+        side.class = self.class(graph, &side, found.is_database)?;
+        if side.is_alone() {
+            side.meets_at = side.span_id;
+        }
+        if filtered {
+            self.filtered_sides += 1;
+            side.class = Class::Filtered;
+        } else {
+            repairs.add(found.repairs);
+            side.weight = self.weight(graph.weights, place, span, repairs)?;
+            if side.class == Class::Receives {
+                self.links(bytes, &side, repairs)?;
+            }
+        }
+        self.stager.batch.sides.push(side);
+        Ok(())
+    }
+
+    /// What the span itself says; `None` where it has no service, no fitting kind, or odd ids.
+    fn bare_side(
+        &self,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        repairs: &mut Repairs,
+    ) -> Option<EdgeSide> {
+        let role = role_of(span.kind)?;
+        if self.stager.resources.service(place.index).is_empty() {
+            return None;
+        }
+        let root = !role.calls() && span.parent_span_id.is_empty();
+        let meets_at = if role.calls() || root { span.span_id } else { span.parent_span_id };
+        let (Some((trace_id, span_id)), Ok(meets_at)) = (self.ids, meets_at.try_into()) else {
+            repairs.set(Repaired::Ids, true);
+            return None;
+        };
+        Some(EdgeSide {
+            trace_id: *trace_id,
+            meets_at,
+            span_id: *span_id,
+            start_unix_nano: span.start_unix_nano,
+            end_unix_nano: span.end_unix_nano,
+            weight: Weight::ONE,
+            origin: 0,
+            role,
+            class: Class::Plain,
+            root,
+            failed: span.status_code == STATUS_ERROR,
+        })
+    }
+
+    fn class(
+        &self,
+        graph: &GraphPlan,
+        side: &EdgeSide,
+        is_database: bool,
+    ) -> Result<Class, DecodeError> {
+        let Some(operations) = graph.operations.filter(|_| !is_database) else {
+            return Ok(if is_database { Class::Database } else { Class::Plain });
+        };
+        Ok(match side.role {
+            Role::Producer => Class::Sends,
+            Role::Consumer => Class::Receives,
+            Role::Server => Class::Plain,
+            Role::Client => {
+                let operation = operations.iter().find_map(|&key| self.values[key].as_ref());
+                match operation.map(Value::read).transpose()? {
+                    Some(AnyValue::String(text)) => match &*text {
+                        b"send" | b"publish" | b"create" => Class::Sends,
+                        b"receive" => Class::Receives,
+                        _ => Class::Plain,
+                    },
+                    _ => Class::Plain,
+                }
+            }
+        })
+    }
+
+    /// The origin of the span, by its raw pieces or, for the first of its kind, by its text.
+    fn find_origin(
+        &mut self,
+        graph: &GraphPlan,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        role: Role,
+    ) -> Result<FoundOrigin, StageError> {
+        let raw_key = &mut self.stager.raw_key;
+        raw_key.clear();
+        raw_key.extend_from_slice(&place.index.to_le_bytes());
+        raw_key.push(u8::from(role.calls()));
+        for &key in &graph.origin_keys {
+            if let Some(value) = &self.values[key] {
+                raw_key.extend_from_slice(&key.to_le_bytes());
+                push_piece(raw_key, &value.encoded()?);
+            }
+        }
+        let hash = self.stager.raw_origins.hash(&self.stager.raw_key);
+        if let Some(found) = self.stager.raw_origins.find(hash, &self.stager.raw_key) {
+            return Ok(found);
+        }
+        let found = self.new_origin(graph, place, span, role)?;
+        self.stager.raw_origins.insert(hash, &self.stager.raw_key, found);
+        Ok(found)
+    }
+
+    fn new_origin(
+        &mut self,
+        graph: &GraphPlan,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        role: Role,
+    ) -> Result<FoundOrigin, StageError> {
+        let max = self.plan.settings.max_label_value_length;
+        let mut repairs = Repairs::default();
+        let pieces = self.pieces(place, span);
+        let node = if role.calls() { pieces.database_node(graph)? } else { Vec::new() };
+        let is_database = !node.is_empty();
+        let peer = if is_database { node } else { pieces.peer(graph)? };
+        let mut dimensions = Vec::new();
+        let mut value = Vec::new();
+        for (label, key) in &graph.dimensions[usize::from(!role.calls())] {
+            value.clear();
+            pieces.push_attribute(*key, &mut value)?;
+            push_repaired(&mut dimensions, label, &value, max, &mut repairs);
+        }
+        let service = self.stager.resources.service(place.index);
+        let origin = Origin {
+            service: &repaired(service, max, &mut repairs),
+            peer: &repaired(&peer, max, &mut repairs),
+            dimensions: crate::batch::Labels::new(&dimensions),
+        };
+        let Batch { origin_text, origins, .. } = &mut self.stager.batch;
+        let start = origin_text.len();
+        origin.push(origin_text);
+        if origin_text.len() > TEXT_MAX {
+            return Err(StageError::TooMuchText);
+        }
+        origins.push(Range::of(start, origin_text.len()));
+        let origin = u32::try_from(origins.len() - 1).expect("a request has fewer spans");
+        Ok(FoundOrigin { origin, is_database, repairs })
+    }
+
+    fn weight(
+        &self,
+        source: WeightSource,
+        place: Place<'_, 'a>,
+        span: &Span<'a>,
+        repairs: &mut Repairs,
+    ) -> Result<Weight, DecodeError> {
+        source.weight(span, &self.pieces(place, span), repairs)
+    }
+
+    /// The contexts that the span's links name, each once, without its parent and itself.
+    #[cold]
+    fn links(
+        &mut self,
+        bytes: &'a [u8],
+        side: &EdgeSide,
+        repairs: &mut Repairs,
+    ) -> Result<(), StageError> {
+        let batch = &mut self.stager.batch;
+        let index = u32::try_from(batch.sides.len()).expect("a request has fewer spans");
+        let mut contexts = Vec::new();
+        each_link(bytes, |trace_id, span_id| {
+            let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else {
+                return;
+            };
+            let context = Link { side: index, trace_id, span_id };
+            let parent = [side.meets_at, side.span_id].contains(&span_id);
+            if (parent && trace_id == side.trace_id) || contexts.contains(&context) {
+                return;
+            }
+            if contexts.len() < LINKS_MAX {
+                contexts.push(context);
+            } else {
+                repairs.set(Repaired::Links, true);
+            }
+        })?;
+        batch.links.extend(contexts);
+        Ok(())
+    }
+}
+
+impl Pieces<'_, '_> {
+    /// The first peer attribute that the span has, even if it is empty.
+    fn peer(&self, graph: &GraphPlan) -> Result<Vec<u8>, DecodeError> {
+        let mut peer = Vec::new();
+        if let Some(value) = graph.peers.iter().find_map(|&key| self.values[key].as_ref()) {
+            value
+                .read()?
+                .render(max_bytes(self.plan.settings.max_label_value_length), &mut peer)?;
+        }
+        Ok(peer)
+    }
+
+    /// The name of the node that a database call goes to; empty where the span is none. An attribute
+    /// that is there and empty gives an empty name.
+    fn database_node(&self, graph: &GraphPlan) -> Result<Vec<u8>, DecodeError> {
+        let mut node = Vec::new();
+        let is_there =
+            |key: &usize| Ok(self.of_resource(*key)?.is_some() || self.values[*key].is_some());
+        let first = |keys: &[usize]| -> Result<Option<usize>, DecodeError> {
+            for key in keys {
+                if is_there(key)? {
+                    return Ok(Some(*key));
+                }
+            }
+            Ok(None)
+        };
+        let Some(database) = first(&graph.databases)? else { return Ok(node) };
+        let [address, port] = graph.network_peer;
+        if let Some(key) = first(&graph.database_nodes)? {
+            self.push_attribute(key, &mut node)?;
+        } else if is_there(&address)? {
+            self.push_attribute(address, &mut node)?;
+            if is_there(&port)? {
+                node.push(b':');
+                self.push_attribute(port, &mut node)?;
+            }
+        } else {
+            self.push_attribute(database, &mut node)?;
+        }
+        Ok(node)
+    }
+}
