@@ -339,3 +339,7 @@ impl Tenants {
 #[cfg(test)]
 #[path = "tenant_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "edges_tests.rs"]
+mod edges_tests;
