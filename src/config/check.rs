@@ -5,8 +5,8 @@
 
 use super::node::{Body, Map, Node};
 use super::problem::{Place, Problems};
-use super::schema::{self, Key, Kind, PROCESSORS, RESERVED_HEADERS};
-use super::values;
+use super::schema::{self, Key, Kind, RESERVED_HEADERS};
+use super::{schema_processors, values};
 
 pub(crate) fn check(root: Node, problems: &mut Problems) -> Map {
     match root.body {
@@ -133,6 +133,10 @@ impl Checker<'_> {
             }
             (Kind::LabelNames, Body::List(list)) => self.elements(Kind::LabelNames, list, path),
             (Kind::Processors, Body::List(list)) => self.elements(Kind::Processors, list, path),
+            (Kind::Choices(_), Body::List(list)) => {
+                self.elements(kind, list, path);
+                self.each_once(list, path);
+            }
             (Kind::Buckets, Body::List(list)) if !list.is_empty() => self.buckets(list, path),
             (Kind::LabelMap, Body::Map(map)) => self.labels(map, path),
             (Kind::Headers, Body::Map(map)) => self.headers(map, path),
@@ -158,6 +162,17 @@ impl Checker<'_> {
                 _ => Some(format!("found {}, expected text", described(node))),
             };
             if let Some(message) = message {
+                self.problems.add(node.place, &format!("{path}[{idx}]"), message);
+            }
+        }
+    }
+
+    fn each_once(&mut self, list: &[Node], path: &str) {
+        for (idx, node) in list.iter().enumerate() {
+            let text = node.as_text();
+            let is_twin = |other: &Node| other.as_text().eq_ignore_ascii_case(text);
+            if !text.is_empty() && list.iter().take(idx).any(is_twin) {
+                let message = format!("found {} a second time, expected it once", described(node));
                 self.problems.add(node.place, &format!("{path}[{idx}]"), message);
             }
         }
@@ -293,18 +308,15 @@ fn element_fault(kind: Kind, text: &str) -> Option<String> {
     match kind {
         Kind::LabelNames => (!values::is_label_name(text))
             .then(|| format!("found {found}, expected a label's name")),
-        Kind::Processors => match PROCESSORS.iter().find(|(name, _)| *name == text) {
-            Some((_, true)) => None,
-            Some((_, false)) => Some(format!("{text} is not in this version")),
-            None => {
-                let names = PROCESSORS.iter().filter(|(_, is_here)| *is_here);
-                let names: Vec<&str> = names.map(|(name, _)| *name).collect();
-                Some(match nearest(&names, text) {
-                    Some(name) => format!("found {found}, did you mean {name}"),
-                    None => format!("found {found}, expected one of {}", names.join(", ")),
-                })
-            }
-        },
+        Kind::Processors => {
+            let names = &schema_processors::NAMES;
+            let is_unknown = !names.contains(&text);
+            is_unknown.then(|| match nearest(names, text) {
+                Some(name) => format!("found {found}, did you mean {name}"),
+                None => format!("found {found}, expected one of {}", names.join(", ")),
+            })
+        }
+        Kind::Choices(choices) => fault(Kind::Choice(choices), text),
         kind => fault(kind, text),
     }
 }
@@ -335,6 +347,7 @@ fn expected(kind: Kind) -> String {
         Kind::Names { .. } => "a list such as [a, b], not empty",
         Kind::Buckets => "a list of rising numbers, not empty",
         Kind::Processors => "a list such as [span-metrics]",
+        Kind::Choices(choices) => return format!("a list such as [{}]", choices.join(", ")),
         Kind::LabelMap => "a mapping of label names to values",
         Kind::Headers => "a mapping of header names to values",
         Kind::Name => "text that is not empty",

@@ -9,9 +9,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::StaleMarkers;
+use crate::edges;
+use crate::ledger::EdgeSeries;
 use crate::remote_write::relabel::Action;
 use crate::remote_write::{Auth, Secret};
-use crate::stage::{MatchType, PolicyValue, Processors, Window};
+use crate::stage::{MatchType, Multiplier, PolicyValue, Processors, ServiceGraphs, Window};
 
 /// The defaults as the contract states them, without what comes later.
 const CONTRACT: &str = "
@@ -25,7 +27,7 @@ receivers:
     body_timeout: 15s
     duplicate_window: 0s
 processors:
-  enabled: [span-metrics]
+  enabled: [span-metrics, service-graphs]
   ingestion_time_range_slack: { past: 1h, future: 10m }
   span_metrics:
     histogram_buckets: [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384]
@@ -126,14 +128,16 @@ fn the_defaults_are_those_of_the_contract() {
         calls: true,
         latency: true,
         size: true,
-        service_graphs: false,
+        service_graphs: true,
         host_info: false,
     };
     assert_eq!(config.stage.processors, processors);
+    assert_eq!(config.stage.service_graphs, ServiceGraphs::default());
     let window = Window { past: Duration::from_secs(3_600), future: Duration::from_secs(600) };
     assert_eq!(config.stage.window, Some(window));
     assert_eq!(config.stage.span_metrics.histogram_buckets.len(), 14);
     assert_eq!(config.stage.max_label_value_length, 2_048);
+    assert_eq!(config.ledger, ledger::Settings::default());
     assert_eq!(config.ledger.stale_duration, Duration::from_secs(900));
     assert_eq!(config.ledger.max_exemplars_per_tick, 1_000);
     assert_eq!(config.collect.collection_interval, Duration::from_secs(15));
@@ -295,8 +299,7 @@ fn keys_of_a_later_version_are_refused_by_name() {
     check(
         "receivers: { otlp: { duplicate_window: 10m } }
 processors:
-  enabled: [span-metrics, service-graphs, service-graphs-latency, spam-metrics]
-  service_graphs: { wait: 5s, max_items: 1000000, dimensions: [a], new_key: 1 }
+  enabled: [spam-metrics, service-graph, drain]
 registry: { span_name_sanitization: enabled, span_name_patterns: [x] }
 limits: { memory: auto }
 overrides: { file: o.yaml, poll_interval: 10000ms }
@@ -309,22 +312,19 @@ remote_write:
 ",
         &expect![[r#"
             f.yaml:1:22: receivers.otlp.duplicate_window: not in this version: found "10m", expected "0s" or nothing
-            f.yaml:3:27: processors.enabled[1]: service-graphs is not in this version
-            f.yaml:3:43: processors.enabled[2]: service-graphs-latency is not in this version
-            f.yaml:3:67: processors.enabled[3]: found "spam-metrics", did you mean span-metrics
-            f.yaml:4:21: processors.service_graphs.wait: not in this version: found "5s", expected "10s" or nothing
-            f.yaml:4:51: processors.service_graphs.dimensions: not in this version
-            f.yaml:4:68: processors.service_graphs.new_key: not in this version
-            f.yaml:5:13: registry.span_name_sanitization: not in this version: found "enabled", expected "" or nothing
-            f.yaml:5:46: registry.span_name_patterns: not in this version
-            f.yaml:6:11: limits.memory: not in this version
-            f.yaml:7:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
-            f.yaml:8:12: storage.path: not in this version: found "/d", expected "" or nothing
-            f.yaml:8:22: storage.durability: not in this version
-            f.yaml:11:5: remote_write[0].oauth2: not in this version
-            f.yaml:12:5: remote_write[0].follow_redirects: not in this version
-            f.yaml:13:21: remote_write[0].queue_config.capacity: not in this version
-            f.yaml:13:34: remote_write[0].queue_config.min_shards: not in this version
+            f.yaml:3:13: processors.enabled[0]: found "spam-metrics", did you mean span-metrics
+            f.yaml:3:27: processors.enabled[1]: found "service-graph", did you mean service-graphs
+            f.yaml:3:42: processors.enabled[2]: found "drain", expected one of span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, service-graphs, service-graphs-request, service-graphs-latency, service-graphs-connection-info, host-info
+            f.yaml:4:13: registry.span_name_sanitization: not in this version: found "enabled", expected "" or nothing
+            f.yaml:4:46: registry.span_name_patterns: not in this version
+            f.yaml:5:11: limits.memory: not in this version
+            f.yaml:6:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
+            f.yaml:7:12: storage.path: not in this version: found "/d", expected "" or nothing
+            f.yaml:7:22: storage.durability: not in this version
+            f.yaml:10:5: remote_write[0].oauth2: not in this version
+            f.yaml:11:5: remote_write[0].follow_redirects: not in this version
+            f.yaml:12:21: remote_write[0].queue_config.capacity: not in this version
+            f.yaml:12:34: remote_write[0].queue_config.min_shards: not in this version
         "#]],
     );
 }
@@ -592,6 +592,180 @@ fn parts_of_a_processor_can_be_enabled_alone_and_the_bare_name_wins() {
     assert_eq!(enabled("span-metrics-latency"), parts(false, true, false, false));
     assert_eq!(enabled("span-metrics-count, host-info"), parts(true, false, false, true));
     assert_eq!(enabled("span-metrics-size, span-metrics"), parts(true, true, true, false));
+}
+
+#[test]
+fn parts_of_the_service_graph_can_be_enabled_alone_and_only_its_info_has_to_be_named() {
+    let enabled = |names: &str| {
+        let config = load_text(&format!("processors: {{ enabled: [{names}] }}")).config;
+        let EdgeSeries { requests, server_seconds, client_seconds, connection_info, .. } =
+            config.ledger.edge_series;
+        assert_eq!(server_seconds, client_seconds, "{names}");
+        let runs = config.stage.processors.service_graphs;
+        assert_eq!(runs, requests || server_seconds || connection_info, "{names}");
+        (requests, server_seconds, connection_info)
+    };
+    let [bare, request, latency, info] = ["", "-request", "-latency", "-connection-info"]
+        .map(|part| format!("service-graphs{part}"));
+    assert_eq!(enabled("span-metrics, host-info"), (false, false, false));
+    assert_eq!(enabled(&bare), (true, true, false));
+    assert_eq!(enabled(&request), (true, false, false));
+    assert_eq!(enabled(&latency), (false, true, false));
+    assert_eq!(enabled(&info), (false, false, true));
+    assert_eq!(enabled(&format!("{request}, {latency}")), (true, true, false));
+    assert_eq!(enabled(&format!("{request}, {info}")), (true, false, true));
+    assert_eq!(enabled(&format!("{latency}, {info}")), (false, true, true));
+    assert_eq!(enabled(&format!("{latency}, {bare}")), (true, true, false));
+    assert_eq!(enabled(&format!("{info}, {bare}")), (true, true, true));
+}
+
+#[test]
+fn histograms_of_edges_are_those_that_are_listed_while_the_latency_is_on() {
+    let seconds = |enabled: &str, histograms: &str| {
+        let text = format!(
+            "processors: {{ enabled: [{enabled}], service_graphs: {{ histograms: [{histograms}], \
+             enable_messaging_system_latency_histogram: true }} }}"
+        );
+        let series = load_text(&text).config.ledger.edge_series;
+        (series.server_seconds, series.client_seconds, series.messaging_seconds)
+    };
+    assert_eq!(seconds("service-graphs", "client, server"), (true, true, true));
+    assert_eq!(seconds("service-graphs", "server"), (true, false, true));
+    assert_eq!(seconds("service-graphs-latency", "Client"), (false, true, true));
+    assert_eq!(seconds("service-graphs", ""), (false, false, true));
+    assert_eq!(seconds("service-graphs-request", "server, client"), (false, false, false));
+}
+
+#[test]
+fn every_key_of_the_service_graph_has_its_place() {
+    let text = "processors:
+  enabled: [service-graphs]
+  service_graphs:
+    wait: 1m30s
+    max_items: 5
+    histogram_buckets: [1, 2.5]
+    dimensions: [a.b]
+    enable_client_server_prefix: true
+    peer_attributes: []
+    database_name_attributes: [db]
+    span_multiplier_key: weight
+    enable_tracestate_span_multiplier: true
+    enable_virtual_node_label: true
+    filter_policies: [{ exclude: { match_type: regex, attributes: [{ key: name, value: x }] } }]
+    virtual_nodes: { caller: '', server: false }
+    observe_missing_side: false
+    remember_completed: false
+    hold_virtual: 2
+    count_every_pair: true
+    messaging_links: true
+";
+    let loaded = load_text(text);
+    let config = &loaded.config;
+    let graphs = &config.stage.service_graphs;
+    assert_eq!(graphs.filter_policies.len(), 1);
+    let expected = ServiceGraphs {
+        histogram_buckets: vec![1.0, 2.5],
+        dimensions: vec!["a.b".to_owned()],
+        enable_client_server_prefix: true,
+        peer_attributes: Vec::new(),
+        database_name_attributes: vec!["db".to_owned()],
+        multiplier: Multiplier { key: "weight".to_owned(), tracestate: true },
+        filter_policies: graphs.filter_policies.clone(),
+        messaging_links: true,
+    };
+    assert_eq!(*graphs, expected);
+    let expected = edges::Settings {
+        wait: Duration::from_secs(90),
+        max_items: 5,
+        remember_completed: false,
+        hold_virtual: 2,
+        count_every_pair: true,
+        virtual_caller: String::new(),
+        virtual_server: false,
+    };
+    assert_eq!(config.ledger.edges, expected);
+    let expected = EdgeSeries {
+        observe_missing_side: false,
+        virtual_node_label: true,
+        ..EdgeSeries::default()
+    };
+    assert_eq!(config.ledger.edge_series, expected);
+    assert!(config.stage.span_metrics.filter_policies.is_empty());
+    assert_eq!(config.stage.span_metrics.multiplier, Multiplier::default());
+    let again = load_text(&loaded.effective);
+    assert_eq!(again.effective, loaded.effective);
+    assert_eq!(format!("{:?}", again.config), format!("{config:?}"));
+}
+
+#[test]
+fn three_mistakes_in_the_service_graph_are_three_lines() {
+    check(
+        "processors:
+  service_graphs:
+    dimensions: team
+    wait: soon
+    filter_policies:
+      - include: { match_type: regex, attributes: [{ key: span.x, value: 'a(' }] }
+",
+        &expect![[r#"
+            f.yaml:3:17: processors.service_graphs.dimensions: found "team", expected a list such as [a, b]
+            f.yaml:4:11: processors.service_graphs.wait: found "soon", expected a duration such as 15s or 1m30s, at least 1ms
+            f.yaml:6:74: processors.service_graphs.filter_policies[0].include.attributes[0].value: found "a(", expected a regex: unclosed group
+        "#]],
+    );
+}
+
+#[test]
+fn values_of_the_service_graph_are_checked_and_keys_of_others_refused() {
+    check(
+        "processors:
+  service_graphs:
+    wait: 0s
+    max_items: 0
+    hold_virtual: -1
+    histograms: [server, both, Server, [x]]
+    histogram_buckets: []
+    virtual_nodes: { caler: x, server: 1 }
+    remember_completed: 10s
+    peer_attributes: [a, '']
+    filter_policies:
+      - {}
+      - exclude: { match_type: strict, attributes: [{ key: kind, value: SERVER }] }
+    workers: 10
+    database_name_attribute: [a]
+    collection_interval: 5s
+",
+        &expect![[r#"
+            f.yaml:3:11: processors.service_graphs.wait: found "0s", expected a duration such as 15s or 1m30s, at least 1ms
+            f.yaml:4:16: processors.service_graphs.max_items: found "0", expected a whole number, at least 1
+            f.yaml:5:19: processors.service_graphs.hold_virtual: found "-1", expected a whole number, at least 0
+            f.yaml:6:26: processors.service_graphs.histograms[1]: found "both", expected one of server, client
+            f.yaml:6:32: processors.service_graphs.histograms[2]: found "Server" a second time, expected it once
+            f.yaml:6:40: processors.service_graphs.histograms[3]: found a list, expected text
+            f.yaml:7:24: processors.service_graphs.histogram_buckets: found an empty list, expected a list of rising numbers, not empty
+            f.yaml:8:22: processors.service_graphs.virtual_nodes.caler: unknown key, did you mean processors.service_graphs.virtual_nodes.caller
+            f.yaml:8:40: processors.service_graphs.virtual_nodes.server: found "1", expected true or false
+            f.yaml:9:25: processors.service_graphs.remember_completed: found "10s", expected true or false
+            f.yaml:10:26: processors.service_graphs.peer_attributes[1]: found "", expected text that is not empty
+            f.yaml:12:9: processors.service_graphs.filter_policies[0]: found none of include, include_any, exclude, expected at least one
+            f.yaml:13:73: processors.service_graphs.filter_policies[1].exclude.attributes[0].value: found "SERVER", expected one of SPAN_KIND_UNSPECIFIED, SPAN_KIND_INTERNAL, SPAN_KIND_SERVER, SPAN_KIND_CLIENT, SPAN_KIND_PRODUCER, SPAN_KIND_CONSUMER
+            f.yaml:14:5: processors.service_graphs.workers: unknown key, expected one of wait, max_items, histogram_buckets, dimensions, enable_client_server_prefix, enable_messaging_system_latency_histogram, peer_attributes, database_name_attributes, span_multiplier_key, enable_tracestate_span_multiplier, enable_virtual_node_label, filter_policies, histograms, virtual_nodes, observe_missing_side, remember_completed, hold_virtual, count_every_pair, messaging_links
+            f.yaml:15:5: processors.service_graphs.database_name_attribute: unknown key, did you mean processors.service_graphs.database_name_attributes
+            f.yaml:16:5: processors.service_graphs.collection_interval: unknown key, did you mean registry.collection_interval
+        "#]],
+    );
+    check(
+        "processors: { service_graphs: { histograms: server } }",
+        &expect![[r#"
+        f.yaml:1:45: processors.service_graphs.histograms: found "server", expected a list such as [server, client]
+    "#]],
+    );
+    check(
+        "processors: { service_graphs: { virtual_nodes: user } }",
+        &expect![[r#"
+        f.yaml:1:48: processors.service_graphs.virtual_nodes: found "user", expected a mapping of keys
+    "#]],
+    );
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Label,
     MetricName,
     Choice(&'static [&'static str]),
+    /// Some of these, each once.
+    Choices(&'static [&'static str]),
     Url,
     /// Anchored at both ends.
     Regex,
@@ -63,21 +65,6 @@ pub(crate) enum Kind {
     LabelMap,
     Headers,
 }
-
-pub(crate) const SPAN_METRICS: &str = "span-metrics";
-pub(crate) const HOST_INFO: &str = "host-info";
-/// A processor's name, and whether it is in this version.
-pub(crate) const PROCESSORS: [(&str, bool); 9] = [
-    (SPAN_METRICS, true),
-    ("span-metrics-latency", true),
-    ("span-metrics-count", true),
-    ("span-metrics-size", true),
-    (HOST_INFO, true),
-    ("service-graphs", false),
-    ("service-graphs-request", false),
-    ("service-graphs-latency", false),
-    ("service-graphs-connection-info", false),
-];
 
 /// Header names that belong to the protocol (Prometheus' list).
 pub(crate) const RESERVED_HEADERS: [&str; 17] = [
@@ -102,7 +89,7 @@ pub(crate) const RESERVED_HEADERS: [&str; 17] = [
 
 pub(crate) const ROOT: &[Key] = &[
     section("receivers", RECEIVERS, "Where spans come in."),
-    section("processors", PROCESSOR_KEYS, "What is made of them."),
+    section("processors", super::schema_processors::PROCESSORS, "What is made of them."),
     section("registry", REGISTRY, "How series are kept and handed on."),
     later("limits", "{}"),
     later("overrides", "{ file: \"\", poll_interval: 10s }"),
@@ -147,140 +134,6 @@ const OTLP: &[Key] = &[
         "A request whose body takes longer is answered 408.",
     ),
     later("duplicate_window", "0s"),
-];
-
-const PROCESSOR_KEYS: &[Key] = &[
-    key(
-        "enabled",
-        Kind::Processors,
-        "[span-metrics]",
-        "span-metrics (all of span-metrics-count, span-metrics-latency, span-metrics-size, which can\n\
-         also stand alone) and host-info. Empty = spans are taken and nothing is made of them.",
-    ),
-    key(
-        "ingestion_time_range_slack",
-        Kind::Slack,
-        "{ past: 1h, future: 10m }",
-        "Spans that end further from now are not counted. One duration is meant for both directions;\n\
-         0s = every span counts.",
-    ),
-    section("span_metrics", SPAN_METRICS_KEYS, "traces_spanmetrics_*: calls, latency, size."),
-    later(
-        "service_graphs",
-        "{ wait: 10s, max_items: 1000000, histogram_buckets: [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8], \
-         dimensions: [], enable_client_server_prefix: false, \
-         enable_messaging_system_latency_histogram: false, \
-         peer_attributes: [peer.service, db.name, db.system, db.system.name], \
-         database_name_attributes: [db.namespace, db.name, db.system, db.system.name], \
-         span_multiplier_key: \"\", enable_tracestate_span_multiplier: false, \
-         enable_virtual_node_label: false, filter_policies: [], histograms: [server, client], \
-         virtual_nodes: { caller: user, server: true }, observe_missing_side: true, \
-         remember_completed: true, hold_virtual: 0, count_every_pair: false, messaging_links: false }",
-    ),
-    section("host_info", HOST_INFO_KEYS, "One gauge for each host that spans come from."),
-];
-
-const SPAN_METRICS_KEYS: &[Key] = &[
-    key(
-        "histogram_buckets",
-        Kind::Buckets,
-        "[0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384]",
-        "Upper bounds of the latency buckets in seconds, rising; +Inf is added.",
-    ),
-    section(
-        "intrinsic_dimensions",
-        &[
-            key("service", Kind::Bool, "true", "Label service: the resource's service.name."),
-            key("span_name", Kind::Bool, "true", "Label span_name."),
-            key("span_kind", Kind::Bool, "true", "Label span_kind, e.g. SPAN_KIND_SERVER."),
-            key("status_code", Kind::Bool, "true", "Label status_code, e.g. STATUS_CODE_ERROR."),
-            key("status_message", Kind::Bool, "false", "Label status_message. Often unbounded."),
-        ],
-        "Labels that every span has.",
-    ),
-    key(
-        "dimensions",
-        Kind::Names { least: 0 },
-        "[]",
-        "Attributes that become labels, looked up in the resource and then in the span. Each value\n\
-         makes series of its own.",
-    ),
-    key(
-        "dimension_mappings",
-        Kind::List(DIMENSION_MAPPING),
-        "[]",
-        "Labels made of one or several attributes.",
-    ),
-    key(
-        "enable_target_info",
-        Kind::Bool,
-        "false",
-        "Makes traces_target_info of each resource, and labels job and instance in the span metrics.",
-    ),
-    key(
-        "target_info_excluded_dimensions",
-        Kind::Names { least: 0 },
-        "[]",
-        "Resource attributes that traces_target_info leaves out.",
-    ),
-    key(
-        "enable_instance_label",
-        Kind::Bool,
-        "true",
-        "Whether enable_target_info also makes the label instance (service.instance.id).",
-    ),
-    key(
-        "span_multiplier_key",
-        Kind::Text,
-        "\"\"",
-        "Attribute with the share of spans that was kept: a span with 0.1 counts ten times. \"\" = off.",
-    ),
-    key(
-        "enable_tracestate_span_multiplier",
-        Kind::Bool,
-        "false",
-        "Takes that share from the trace state (ot=th:...); before the attribute.",
-    ),
-    key(
-        "filter_policies",
-        Kind::List(FILTER_POLICY),
-        "[]",
-        "Which spans count: none that an exclude matches; all that an include_any matches; else those\n\
-         that every include matches. Empty = all.",
-    ),
-];
-
-const DIMENSION_MAPPING: &[Key] = &[
-    required("name", Kind::Name, "The label."),
-    required("source_labels", Kind::Names { least: 1 }, "Attributes, as written in the span."),
-    key("join", Kind::Text, "\"\"", "What stands between their values."),
-    key("coalesce", Kind::Bool, "false", "Take the first that is present instead of all."),
-];
-
-const FILTER_POLICY: &[Key] = &[
-    block("include", POLICY_MATCH, "Spans that count."),
-    block("include_any", POLICY_MATCH, "Spans that count whatever the includes say."),
-    block("exclude", POLICY_MATCH, "Spans that do not count."),
-];
-
-const POLICY_MATCH: &[Key] = &[
-    required("match_type", Kind::Choice(&["strict", "regex"]), "regex is not anchored."),
-    key("attributes", Kind::List(POLICY_ATTRIBUTE), "[]", "All of them have to match."),
-];
-
-const POLICY_ATTRIBUTE: &[Key] = &[
-    required("key", Kind::PolicyKey, "resource.KEY, span.KEY, kind, name or status."),
-    required("value", Kind::Scalar, "Its YAML type counts: 200 is not \"200\"."),
-];
-
-const HOST_INFO_KEYS: &[Key] = &[
-    key(
-        "host_identifiers",
-        Kind::Names { least: 1 },
-        "[k8s.node.name, host.id]",
-        "Resource attributes that name a host; the first that is present is taken.",
-    ),
-    key("metric_name", Kind::MetricName, "traces_host_info", "Name of the gauge."),
 ];
 
 const REGISTRY: &[Key] = &[
@@ -409,7 +262,7 @@ pub(super) const fn block(name: &'static str, keys: &'static [Key], doc: &'stati
     Key { name, kind: Kind::Block(keys), default: None, doc }
 }
 
-const fn section(name: &'static str, keys: &'static [Key], doc: &'static str) -> Key {
+pub(super) const fn section(name: &'static str, keys: &'static [Key], doc: &'static str) -> Key {
     Key { name, kind: Kind::Section(keys), default: None, doc }
 }
 

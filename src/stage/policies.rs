@@ -44,6 +44,7 @@ pub(super) trait Attributes {
 }
 
 impl Policies {
+    /// `section`: the processor's settings, as errors name them.
     pub(super) fn new(
         section: &str,
         settings: &[FilterPolicy],
