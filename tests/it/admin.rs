@@ -18,7 +18,7 @@ use crate::support::command;
 use crate::support::corpus;
 use crate::support::http::{self, Answer};
 use crate::support::oracle::{Labels, assert_equal, strip_origin};
-use crate::support::process::{Config, Spanmill, tool};
+use crate::support::process::{Config, SPAN_METRICS_ALONE, Spanmill, tool};
 use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::servers::prometheus_scraping;
 use crate::support::wait;
@@ -89,7 +89,8 @@ async fn a_real_prometheus_scrapes_the_generated_series_and_their_exemplars() {
     // The page has exemplars of one tick only: another request, another tick.
     let asked = wait::until("scraped exemplars", WITHIN, async || {
         send(spanmill.ports.http, &[corpus.as_one_request()]).await;
-        let found = prometheus.exemplars(r#"{__name__=~"traces_.+"}"#, (0.0, 4e9)).await;
+        let found =
+            prometheus.exemplars(r#"{__name__=~"traces_spanmetrics_.+"}"#, (0.0, 4e9)).await;
         let named: BTreeSet<String> = found.keys().map(|l| l["__name__"].clone()).collect();
         if named.len() == 2 { Ok(found) } else { Err(format!("{named:?}")) }
     })
@@ -106,7 +107,7 @@ async fn a_real_prometheus_scrapes_the_generated_series_and_their_exemplars() {
 #[tokio::test]
 async fn the_generated_page_is_open_metrics() {
     let buckets = "processors.span_metrics.histogram_buckets=[0.002, 1, 2.5]";
-    let spanmill = start("page", Vec::new(), &[buckets]).await;
+    let spanmill = start("page", Vec::new(), &[SPAN_METRICS_ALONE, buckets]).await;
     let answer = get(spanmill.ports.admin, "/generated").await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "# EOF\n"));
     let corpus = corpus::named("node-edge");
@@ -230,7 +231,7 @@ fn labels_of(text: &str, name: &str) -> Option<Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_own_metric_is_there_with_its_labels_and_promtool_is_content() {
     let capture = Capture::start().await;
-    let spanmill = start("own", vec![capture.url()], &[]).await;
+    let spanmill = start("own", vec![capture.url()], &[SPAN_METRICS_ALONE]).await;
     let corpus = corpus::named("node-edge");
     send(spanmill.ports.http, &[corpus.as_one_request()]).await;
     let n_spans = corpus.oracle().n_spans() as f64;

@@ -15,7 +15,7 @@ use spanmill::clock::Clock;
 use crate::support::capture::{Capture, Seen};
 use crate::support::corpus::{self, Corpus};
 use crate::support::oracle::{Histogram, Labels, Oracle, assert_equal, strip_origin};
-use crate::support::process::{Config, Spanmill};
+use crate::support::process::{Config, SPAN_METRICS_ALONE, Spanmill};
 use crate::support::remote_write;
 use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::servers::{FoundExemplar, Server};
@@ -266,7 +266,7 @@ fn sample_of_age(seen: &Seen, age_ms: i64) -> Option<i64> {
 
 async fn start(run: &str, interval: &'static str, urls: Vec<String>) -> (Spanmill, Sender) {
     let config = Config { collection_interval: interval, run: run.to_owned(), remote_write: urls };
-    let spanmill = Spanmill::start(&config).await;
+    let spanmill = Spanmill::start_with(&config, &[SPAN_METRICS_ALONE]).await;
     let http = spanmill.ports.http;
     (spanmill, Sender::connect(http, Protocol::HttpProtobuf, Encoding::Identity).await)
 }

@@ -18,7 +18,7 @@ const HEADER: &str = "x-scope-orgid";
 const RUN: &str = "tenancy";
 const CALLS: &str = "traces_spanmetrics_calls_total";
 const ON: [&str; 1] = ["multitenancy.enabled=true"];
-const ALSO: [&str; 1] = ["traces_spanmetrics_size_total"];
+const ALSO: [&str; 2] = ["traces_spanmetrics_size_total", "traces_service_graph_"];
 
 async fn start(sets: &[&str]) -> (Capture, Spanmill) {
     let capture = Capture::start().await;

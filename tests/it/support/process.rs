@@ -17,6 +17,9 @@ const EXIT_WITHIN: Duration = Duration::from_secs(15);
 /// A port that was free may be taken by the time that the program binds it.
 const STARTS: usize = 5;
 
+/// For tests of the span metrics that look at everything there is.
+pub(crate) const SPAN_METRICS_ALONE: &str = "processors.enabled=[span-metrics]";
+
 /// What the tests vary of the configuration; the rest is as the program has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
