@@ -1,6 +1,6 @@
 //! The corpora: requests as real programs sent them, in either form, and what to expect of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use flate2::read::MultiGzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest as Request;
 use prost::Message;
 
-use super::oracle::{self, Oracle};
-use super::otlp_json;
+use super::oracle::{self, Labels, Oracle};
+use super::{graph, otlp_json};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 const MORE: &str = "SPANMILL_CORPUS";
@@ -105,14 +105,27 @@ impl Corpus {
     }
 
     pub(crate) fn oracle(&self) -> Oracle {
-        let folder = self.file.parent().expect("a file in a folder");
-        oracle::parse(&read(&folder.join(format!("{}.oracle.json.gz", self.name))))
+        oracle::parse(&read(&self.beside("oracle.json.gz")))
+    }
+
+    /// Series of the service graph by the oracle's plain rule.
+    pub(crate) fn graph(&self) -> BTreeMap<Labels, f64> {
+        graph::series_of_oracle(&read(&self.beside("oracle.json.gz")))
+    }
+
+    /// By its rule of arrival, which corpora of other folders may lack.
+    pub(crate) fn graph_in_order(&self) -> Option<BTreeMap<Labels, f64>> {
+        let file = self.beside("tempo-order.json.gz");
+        file.exists().then(|| graph::series_of_oracle(&read(&file)))
     }
 
     pub(crate) fn meta(&self) -> serde_json::Value {
-        let folder = self.file.parent().expect("a file in a folder");
-        let meta = read(&folder.join(format!("{}.meta.json", self.name)));
+        let meta = read(&self.beside("meta.json"));
         serde_json::from_slice(&meta).expect("a corpus' description is JSON")
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
+        self.file.with_file_name(format!("{}.{end}", self.name))
     }
 }
 
@@ -146,8 +159,6 @@ fn lines(file: Bytes) -> Vec<Bytes> {
 }
 
 mod tests {
-    use std::collections::BTreeMap;
-
     use opentelemetry_proto::tonic::trace::v1::Span;
 
     use super::*;

@@ -10,8 +10,12 @@ pub(crate) mod capture;
 pub(crate) mod command;
 /// The corpora of spans.
 pub(crate) mod corpus;
+/// The service graph to expect of spans.
+pub(crate) mod graph;
 /// A small HTTP client.
 pub(crate) mod http;
+/// Edges that no corpus has.
+pub(crate) mod odd_edges;
 /// What to expect of a corpus.
 pub(crate) mod oracle;
 /// OTLP/JSON, apart from the product's own reader.

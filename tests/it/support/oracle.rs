@@ -7,12 +7,12 @@ use serde_json::Value;
 /// Name and value of each label, `__name__` among them in a series.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// Upper bounds in nanoseconds of the buckets below `+Inf`.
-const BOUNDS_NANO: [u64; 14] = {
-    let mut bounds = [2_000_000; 14];
+/// Upper bounds in seconds of the buckets below `+Inf` of an operation's latency.
+const LATENCY_BOUNDS: [f64; 14] = {
+    let mut bounds = [0.002; 14];
     let mut at = 1;
     while at < bounds.len() {
-        bounds[at] = bounds[at - 1] * 2;
+        bounds[at] = bounds[at - 1] * 2.0;
         at += 1;
     }
     bounds
@@ -52,21 +52,26 @@ impl Bound {
     }
 }
 
+/// Of an operation.
 impl Default for Histogram {
     fn default() -> Self {
-        let bounds = BOUNDS_NANO.iter().map(|&ns| Bound(ns as f64 / 1e9));
-        let buckets = bounds.chain([Bound(f64::INFINITY)]).map(|bound| (bound, 0)).collect();
-        Self { buckets, sum: 0.0, count: 0 }
+        Self::new(&LATENCY_BOUNDS)
     }
 }
 
 impl Histogram {
+    /// With the bounds below `+Inf`.
+    pub(crate) fn new(bounds: &[f64]) -> Self {
+        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+        Self { buckets: bounds.map(|bound| (Bound(bound), 0)).collect(), sum: 0.0, count: 0 }
+    }
+
     pub(crate) fn observe(&mut self, nano: u64) {
+        let seconds = nano as f64 / 1e9;
         self.count += 1;
-        self.sum += nano as f64 / 1e9;
-        let bounds = BOUNDS_NANO.iter().copied().chain([u64::MAX]);
-        for ((_, count), bound) in self.buckets.iter_mut().zip(bounds) {
-            *count += u64::from(nano <= bound);
+        self.sum += seconds;
+        for (bound, count) in &mut self.buckets {
+            *count += u64::from(seconds <= bound.0);
         }
     }
 
@@ -106,22 +111,25 @@ pub(crate) fn parse(json: &[u8]) -> Oracle {
 fn operation(json: &Value) -> Operation {
     let label = |name: &str| (name.to_owned(), json[name].as_str().expect(name).to_owned());
     let labels = ["service", "span_name", "span_kind", "status_code"].map(label);
-    let latency = &json["latency"];
-    let mut buckets: Vec<(Bound, u64)> = latency["buckets"]
+    Operation {
+        labels: labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        calls: json["calls"].as_u64().expect("calls"),
+        latency: histogram(&json["latency"]),
+    }
+}
+
+pub(crate) fn histogram(json: &Value) -> Histogram {
+    let mut buckets: Vec<(Bound, u64)> = json["buckets"]
         .as_object()
         .expect("buckets")
         .iter()
         .map(|(le, count)| (Bound(le.parse().expect(le)), count.as_u64().expect("a count")))
         .collect();
     buckets.sort_by(|(a, _), (b, _)| a.0.total_cmp(&b.0));
-    Operation {
-        labels: labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
-        calls: json["calls"].as_u64().expect("calls"),
-        latency: Histogram {
-            buckets,
-            sum: latency["sum_seconds"].as_f64().expect("a sum"),
-            count: latency["count"].as_u64().expect("a count"),
-        },
+    Histogram {
+        buckets,
+        sum: json["sum_seconds"].as_f64().expect("a sum"),
+        count: json["count"].as_u64().expect("a count"),
     }
 }
 
