@@ -105,7 +105,7 @@ pub(super) fn edges(node: &Node) -> edges::Settings {
         wait: node.at("wait").duration(),
         max_items: node.at("max_items").count(),
         remember_completed: node.at("remember_completed").boolean(),
-        hold_virtual: u32::try_from(node.at("hold_virtual").count()).unwrap_or(u32::MAX),
+        hold_virtual: u16::try_from(node.at("hold_virtual").count()).unwrap_or(u16::MAX),
         count_every_pair: node.at("count_every_pair").boolean(),
         virtual_caller: node.at("virtual_nodes.caller").as_text().to_owned(),
         virtual_server: node.at("virtual_nodes.server").boolean(),

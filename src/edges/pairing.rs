@@ -383,7 +383,7 @@ pub fn expire(book: &mut impl Book, at_ms: i64) {
         };
         let is_held = edge.client.is_some()
             && entry.side.class != Class::Receives
-            && u32::from(entry.n_held) < book.settings().hold_virtual;
+            && entry.n_held < book.settings().hold_virtual;
         if is_held {
             book.change(Change::Again { slot, phase: Phase::Waits, at_ms: due_ms, span_id });
             continue;

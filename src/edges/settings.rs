@@ -11,7 +11,7 @@ pub struct Settings {
     /// Whether copies of spans are recognised; without, they behave as in Tempo.
     pub remember_completed: bool,
     /// A calling side that would become a virtual edge waits so many times longer.
-    pub hold_virtual: u32,
+    pub hold_virtual: u16,
     /// Whether every called span below a calling one makes a request of its own.
     pub count_every_pair: bool,
     /// Name of the node that calls a root; empty = there is none.
