@@ -31,3 +31,7 @@ mod model;
 #[cfg(test)]
 #[path = "rules_tests.rs"]
 mod rules;
+
+#[cfg(test)]
+#[path = "sides_tests.rs"]
+mod side_rules;

@@ -16,10 +16,10 @@ use super::{
 };
 use crate::batch::{Batch, Discarded, Processor, Repaired, Row, Table};
 
-const SECOND: u64 = 1_000_000_000;
-const NOW: u64 = 1_795_000_000 * SECOND;
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const NOW: u64 = 1_795_000_000 * SECOND;
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         processors: Processors {
             calls: true,
@@ -62,11 +62,11 @@ fn with_dimensions(dimensions: &[&str]) -> Settings {
     settings
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(super) fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Any::StringValue(value.to_owned()))
 }
 
-fn attribute(key: &str, value: Any) -> KeyValue {
+pub(super) fn attribute(key: &str, value: Any) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() }
 }
 
@@ -75,7 +75,7 @@ fn any(value: Any) -> AnyValue {
 }
 
 /// One second long, with ids.
-fn span(attributes: &[KeyValue]) -> Span {
+pub(super) fn span(attributes: &[KeyValue]) -> Span {
     Span {
         trace_id: vec![1; 16],
         span_id: vec![2; 8],
@@ -99,7 +99,7 @@ fn try_stage(settings: &Settings, body: &[u8]) -> Result<Batch, StageError> {
     Stager::default().stage(&plan, body, Duration::from_nanos(NOW)).cloned()
 }
 
-fn stage(settings: &Settings, resource: &[KeyValue], spans: &[Span]) -> Batch {
+pub(super) fn stage(settings: &Settings, resource: &[KeyValue], spans: &[Span]) -> Batch {
     try_stage(settings, &request(resource, spans)).expect("a valid request")
 }
 
