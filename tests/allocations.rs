@@ -30,7 +30,7 @@ fn settings() -> Settings {
             calls: true,
             latency: true,
             size: true,
-            service_graphs: false,
+            service_graphs: true,
             host_info: true,
         },
         window: None,
