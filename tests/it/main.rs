@@ -18,6 +18,8 @@ mod cli;
 mod corpora;
 /// What endpoints get, however they behave.
 mod endpoints;
+/// The service graph, against what was counted independently.
+mod graph;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
 /// README's commands, run as they are written.

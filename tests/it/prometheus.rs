@@ -20,7 +20,6 @@ use crate::support::remote_write;
 use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::servers::{FoundExemplar, Server};
 use crate::support::servers::{prometheus, shared_prometheus, victoria_metrics};
-use crate::support::wait;
 
 const WITHIN: Duration = Duration::from_secs(60);
 const CALLS: &str = "traces_spanmetrics_calls_total";
@@ -84,8 +83,8 @@ async fn both_answer_as_the_oracle(
 ) {
     let n_operations = oracle.operations.len();
     for (family, n) in [(CALLS, n_operations), (BUCKETS, n_operations * 15)] {
-        wait_for_sample(prometheus, family, at, n).await;
-        wait_for_sample(victoria, family, at, n).await;
+        prometheus.wait_for_sample(family, at, n).await;
+        victoria.wait_for_sample(family, at, n).await;
     }
     rates_are_within_the_extrapolations_bounds(prometheus, oracle, at).await;
     error_ratios_are_the_oracles(prometheus, oracle, at).await;
@@ -229,7 +228,7 @@ async fn a_series_that_appears_once_with_5_has_an_increase_of_5() {
     let timestamp = sample_of_age(&capture.seen(), AGE_MS).expect("waited for");
     let at = timestamp as f64 / 1000.0;
     let series = format!("{CALLS}{{run=\"increase\"}}");
-    wait_for_sample(&prometheus, &series, at, 1).await;
+    prometheus.wait_for_sample(&series, at, 1).await;
     let found = prometheus.query(&format!("increase({series}[5m])"), Some(at)).await;
     let values: Vec<f64> = found.values().map(|(_, value)| *value).collect();
     assert!(matches!(values[..], [4.0..=6.0]), "{found:?}, expected 5 within 20 %");
@@ -280,16 +279,6 @@ fn last_common_timestamp(seen: &Seen, tick: usize) -> f64 {
         assert_eq!(&own, first, "{labels:?} has timestamps of its own");
     }
     timestamps.expect("series")[tick] as f64 / 1000.0
-}
-
-/// Until `n` series of a selector have a sample of exactly that moment.
-async fn wait_for_sample(server: &Server, selector: &str, at: f64, n: usize) {
-    wait::until(&format!("{n} series of {selector} at {at}"), WITHIN, async || {
-        let found = server.query(&format!("timestamp({selector})"), Some(at)).await;
-        let n_found = found.values().filter(|(_, value)| (value - at).abs() < 5e-4).count();
-        if n_found == n { Ok(()) } else { Err(format!("{n_found} of {}", found.len())) }
-    })
-    .await;
 }
 
 /// Value of each series of an answer by its one label.

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::oracle::{self, Histogram, Labels};
 use super::otlp_json::text_of;
 
-const PREFIX: &str = "traces_service_graph_";
+pub(crate) const PREFIX: &str = "traces_service_graph_";
+pub(crate) const REQUESTS: &str = "traces_service_graph_request_total";
 
 const BOUNDS: [f64; 8] = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8];
 const DATABASE: &str = "database";
@@ -78,6 +79,10 @@ impl Graph {
             }
         }
         series
+    }
+
+    pub(crate) fn n_requests(&self) -> u64 {
+        self.edges.values().map(|edge| edge.requests).sum()
     }
 
     fn add(&mut self, [client, server, kind]: [&str; 3], failed: bool) -> &mut Edge {
@@ -242,6 +247,14 @@ pub(crate) fn without_copies(sides: &[Side]) -> Vec<Side> {
     let mut kept = sides.to_vec();
     kept.retain(|side| seen.insert((side.trace.clone(), side.id.clone(), side.kind as i32)));
     kept
+}
+
+/// In another order of arrival.
+pub(crate) fn reordered(sides: &[Side], place: impl Fn(usize) -> u64) -> Vec<Side> {
+    let mut sides = sides.to_vec();
+    sides.sort_by_key(|side| place(side.at));
+    sides.iter_mut().enumerate().for_each(|(at, side)| side.at = at);
+    sides
 }
 
 /// The plain rule: everything is known before anything is paired. One edge a calling span: with the

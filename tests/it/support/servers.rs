@@ -18,6 +18,7 @@ use super::remote_write::{self, WriteRequest};
 use super::wait;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 const STARTS: usize = 5;
 
 /// VictoriaMetrics takes remote write at this path too.
@@ -158,6 +159,16 @@ impl Server {
         let data = self.ask("/api/v1/query", &parameters).await;
         let one = |series: &Value| (labels(&series["metric"]), point(&series["value"]));
         data["result"].as_array().expect("a vector").iter().map(one).collect()
+    }
+
+    /// Until `n` series of a selector have a sample of exactly that moment.
+    pub(crate) async fn wait_for_sample(&self, selector: &str, at: f64, n: usize) {
+        wait::until(&format!("{n} series of {selector} at {at}"), SHOWN_WITHIN, async || {
+            let found = self.query(&format!("timestamp({selector})"), Some(at)).await;
+            let n_found = found.values().filter(|(_, value)| (value - at).abs() < 5e-4).count();
+            if n_found == n { Ok(()) } else { Err(format!("{n_found} of {}", found.len())) }
+        })
+        .await;
     }
 
     /// Every point of each series of a range, a step apart; times and step in seconds.
