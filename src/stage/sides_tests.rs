@@ -136,7 +136,7 @@ fn a_database_call_is_named_by_the_first_of_its_attributes_that_is_there() {
     assert_eq!(db(&[]), node("orders"), "db.name stands before db.system");
     let (address, port) = (text("network.peer.address", "10.0.0.7"), Any::IntValue(6379));
     let port = attribute("network.peer.port", port);
-    assert_eq!(db(&[address.clone()]), node("10.0.0.7"));
+    assert_eq!(db(std::slice::from_ref(&address)), node("10.0.0.7"));
     assert_eq!(db(&[address.clone(), port.clone()]), node("10.0.0.7:6379"));
     let server = text("server.address", "db-1");
     assert_eq!(db(&[address.clone(), port.clone(), server.clone()]), node("db-1"));

@@ -249,14 +249,6 @@ pub(crate) fn without_copies(sides: &[Side]) -> Vec<Side> {
     kept
 }
 
-/// In another order of arrival.
-pub(crate) fn reordered(sides: &[Side], place: impl Fn(usize) -> u64) -> Vec<Side> {
-    let mut sides = sides.to_vec();
-    sides.sort_by_key(|side| place(side.at));
-    sides.iter_mut().enumerate().for_each(|(at, side)| side.at = at);
-    sides
-}
-
 /// The plain rule: everything is known before anything is paired. One edge a calling span: with the
 /// first called span below it. Every root stands for itself.
 pub(crate) fn pair_plainly(sides: &[Side]) -> Graph {
