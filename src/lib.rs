@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! OTLP bytes -> receiver: read whole, bounded, inflated once
-//!            -> otlp + stage: walked in place, folded into a `Batch` of rows   (parallel, pure)
+//!            -> otlp + stage: walked in place, folded into a `Batch` of rows,
+//!               an edge side for each span that may be half of a call          (parallel, pure)
 //!            -> ledger: decide -> effects -> fold                              (one lock a tenant)
+//!               edges: sides meet, and complete edges become rows
 //!            -> collect: at each tick the values are copied, with births and deaths
 //!            -> remote_write: label blocks, encode, send the newest snapshot to each endpoint
 //! ```
@@ -13,10 +15,11 @@
 //! # Invariants
 //!
 //! * State changes only by folding effects, under its tenant's lock.
-//! * The pure modules (`otlp`, `batch`, `stage`, `series`) see no clock, socket, lock or log: time is
-//!   an argument, tallies travel as plain data.
+//! * The pure modules (`otlp`, `batch`, `stage`, `series`, `edges`) see no clock, socket, lock or
+//!   log: time is an argument, tallies travel as plain data.
 //! * No request is half counted: a malformed one is refused before anything has changed.
 //! * Identity is the bytes of a label set; a hash only finds the place.
+//! * Every edge side meets one end, and is counted there.
 //! * Each endpoint is sent the newest snapshot; there is no queue of samples.
 //! * The same batches and ticks in the same order give the same effects and the same bytes of state.
 //!
@@ -27,6 +30,9 @@
 //! | a body | `max_wire_bytes`, `max_inflated_bytes`, `body_timeout` |
 //! | a request | 100,000 spans, as many resources, 64 MiB of label sets (`stage::Stager`) |
 //! | memory that staging keeps for the next request | 8 MiB a thread |
+//! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
+//! | sides and links under one key | 1,000 |
+//! | links of a span that are followed | 128 |
 //! | an attribute's value that is read | 8 levels of lists |
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |
 //! | a remote-write request | `max_samples_per_send` or 3 MiB; `max_shards` at once |

@@ -27,7 +27,7 @@ static VERSION: LazyLock<String> =
 const EXIT_USAGE: u8 = 64;
 const EXIT_TROUBLE: u8 = 1;
 
-/// Span metrics from OpenTelemetry spans, remote-written to Prometheus.
+/// Span metrics and service graphs from OpenTelemetry spans, remote-written to Prometheus.
 #[derive(Debug, Parser)]
 #[command(name = "spanmill", version = VERSION.as_str(), args_conflicts_with_subcommands = true)]
 struct CommandLine {
