@@ -149,7 +149,9 @@ async fn several_files_are_added_up_and_the_table_has_a_line_for_each_operation(
     let path = text(&corpus.file).to_owned();
     let output = spanmill(&["replay", &path, &path]).await;
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    let lines: Vec<&str> = output.stdout.lines().collect();
+    let (operations, edges) = output.stdout.split_once("\n\n").expect("two tables");
+    assert_are_the_edges(edges, &spanmill(&["replay", "--json", &path, &path]).await.json());
+    let lines: Vec<&str> = operations.lines().collect();
     let operations = expected(&corpus.oracle());
     assert_eq!(lines.len(), 1 + operations.len());
     let columns: Vec<&str> = lines[0].split_whitespace().collect();
@@ -171,6 +173,22 @@ async fn several_files_are_added_up_and_the_table_has_a_line_for_each_operation(
         !same || calls(&pair[0]) >= calls(&pair[1])
     };
     assert!(lines[1..].windows(2).all(falls), "{}", output.stdout);
+}
+
+/// The table has a line for each edge of the JSON, in the same order.
+fn assert_are_the_edges(table: &str, json: &Value) {
+    let lines: Vec<&str> = table.lines().collect();
+    let columns: Vec<&str> = lines[0].split_whitespace().filter(|word| *word != "ms").collect();
+    let quantiles = ["client_p50", "client_p95", "server_p50", "server_p95"];
+    let names = ["client", "server", "type", "requests", "failed"];
+    assert_eq!(columns, [&names[..], &quantiles[..]].concat());
+    assert_eq!(lines[0].matches(" ms").count(), quantiles.len(), "{}", lines[0]);
+    let edges = json["edges"].as_array().expect("edges");
+    assert_eq!(lines.len(), 1 + edges.len(), "{table}");
+    for (line, edge) in lines[1..].iter().zip(edges) {
+        let client = edge["client"].as_str().expect("text");
+        assert!(line.starts_with(client) && line.contains(&edge["requests"].to_string()), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -354,7 +372,7 @@ async fn an_unreadable_and_a_cut_off_file_are_told_and_the_others_are_read() {
 async fn an_empty_file_is_no_request_and_a_file_of_neither_form_is_told() {
     let (_folder, empty) = file("empty", b"");
     let output = spanmill(&["replay", text(&empty)]).await;
-    assert_eq!((output.code, output.stdout.lines().count()), (Some(0), 1), "{output:?}");
+    assert_eq!((output.code, output.stdout.lines().count()), (Some(0), 3), "{output:?}");
     let (_folder, strange) = file("strange", b"hello, world");
     let output = spanmill(&["replay", text(&strange)]).await;
     assert_eq!(output.code, Some(1));

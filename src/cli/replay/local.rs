@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::operations::{self, Operation};
+use super::counted::Counted;
 use super::reading::Bad;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::{self, Tenant};
+use crate::edges;
+use crate::ledger::{self, EdgeSeries, Tenant};
 use crate::stage::{self, Plan, StageError, Stager};
 use crate::tenant::TenantId;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// One tenant without a clock: logical time stands still until the end.
 pub(super) struct Local {
@@ -18,6 +21,8 @@ pub(super) struct Local {
     stager: Stager,
     tenant: Tenant,
     now: Duration,
+    /// When no edge side waits any longer.
+    end: Duration,
 }
 
 impl Local {
@@ -29,11 +34,12 @@ impl Local {
                 bail!(errors.iter().map(|e| format!("processors.{e}\n")).collect::<String>())
             }
         };
-        // Nobody is shown an exemplar.
-        let ledger = ledger::Settings { max_exemplars_per_tick: 0, ..config.ledger.clone() };
+        let ledger = counted_for_the_table(&config.ledger);
+        let edges::Settings { wait, hold_virtual, .. } = ledger.edges;
         let tenant = Tenant::new(TenantId::single(), ledger, &settings.bounds(), [0; 4]);
         let now = Clock::default().now();
-        Ok(Self { plan, stager: Stager::default(), tenant, now })
+        let end = now + wait.saturating_mul(1 + u32::from(hold_virtual)) + MILLISECOND;
+        Ok(Self { plan, stager: Stager::default(), tenant, now, end })
     }
 
     /// The number of spans that were taken.
@@ -46,8 +52,8 @@ impl Local {
         Ok(batch.tallies.received)
     }
 
-    pub(super) fn finish(self) -> Vec<Operation> {
-        operations::of(&self.tenant.tick(self.now))
+    pub(super) fn finish(self) -> Counted {
+        Counted::of(&self.tenant.tick(self.end))
     }
 }
 
@@ -57,10 +63,62 @@ fn for_the_table(settings: &stage::Settings) -> stage::Settings {
     settings.window = None;
     settings.processors.calls = true;
     settings.processors.latency = true;
+    settings.processors.service_graphs = true;
     let intrinsic = &mut settings.span_metrics.intrinsic_dimensions;
     intrinsic.service = true;
     intrinsic.span_name = true;
     intrinsic.span_kind = true;
     intrinsic.status_code = true;
     settings
+}
+
+/// Likewise; nobody is shown an exemplar.
+fn counted_for_the_table(settings: &ledger::Settings) -> ledger::Settings {
+    let mut settings = settings.clone();
+    settings.max_exemplars_per_tick = 0;
+    settings.edge_series = EdgeSeries {
+        requests: true,
+        server_seconds: true,
+        client_seconds: true,
+        ..settings.edge_series
+    };
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    fn config(set: &[&str]) -> Config {
+        let set = set.iter().map(|text| (*text).to_owned()).collect();
+        config::load(&Inputs { set, ..Inputs::default() }).unwrap().config
+    }
+
+    #[test]
+    fn the_end_is_after_the_wait_and_the_hold_however_long() {
+        let waited = |set: &[&str]| {
+            let local = Local::new(&config(set)).unwrap();
+            local.end - local.now
+        };
+        let hold = |n: u64| format!("processors.service_graphs.hold_virtual={n}");
+        assert_eq!(waited(&[]), Duration::from_millis(10_001));
+        assert_eq!(waited(&[&hold(2)]), Duration::from_millis(30_001));
+        let longest = waited(&["processors.service_graphs.wait=36500d", &hold(u64::MAX)]);
+        assert!(longest > Duration::from_hours(24 * 36_500));
+    }
+
+    #[test]
+    fn the_columns_are_there_whatever_is_enabled() {
+        let config = config(&[
+            "processors.enabled=[host-info, service-graphs-connection-info]",
+            "processors.service_graphs.histograms=[]",
+        ]);
+        let stage::Processors { calls, latency, size, service_graphs, .. } =
+            for_the_table(&config.stage).processors;
+        assert_eq!((calls, latency, size, service_graphs), (true, true, false, true));
+        let series = counted_for_the_table(&config.ledger).edge_series;
+        let expected = EdgeSeries { connection_info: true, ..EdgeSeries::default() };
+        assert_eq!(series, expected);
+    }
 }

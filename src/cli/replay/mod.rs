@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! reading (a thread of its own): file -> inflated -> frames | values -> requests in their wire form
-//!   -> local: staged and applied, then one tick -> operations -> table or JSON
+//!   -> local: staged and applied, then one tick -> operations, edges -> table or JSON
 //!   -> remote: sent to a service, one after the other, again where it asks for that
 //! ```
 
 mod connection;
+mod counted;
+mod edges;
+mod figures;
 mod frames;
 mod local;
 mod operations;
@@ -24,6 +27,7 @@ use clap::Args;
 use super::{ConfigArguments, EXIT_TROUBLE, print, tell, usage};
 use crate::config::Loaded;
 use connection::Target;
+use counted::Counted;
 use local::Local;
 use reading::{Read, Reading};
 use report::Report;
@@ -84,12 +88,12 @@ fn replay(
             sent.map(|()| ExitCode::SUCCESS)?
         }
         None => {
-            let operations = count_all(loaded, reading, arguments.shift_to_now, &mut report)?;
+            let counted = count_all(loaded, reading, arguments.shift_to_now, &mut report)?;
             // Before the table, so that it does not stand behind the progress.
             report.finish();
             print(&match arguments.json {
-                true => operations::json(&operations),
-                false => operations::table(&operations),
+                true => counted.json(),
+                false => counted.table(),
             })
         }
     };
@@ -102,7 +106,7 @@ fn count_all(
     mut reading: Reading,
     shift_to_now: bool,
     report: &mut Report,
-) -> anyhow::Result<Vec<operations::Operation>> {
+) -> anyhow::Result<Counted> {
     let mut local = Local::new(&loaded.config)?;
     while let Some(read) = reading.next_blocking() {
         let outcome = match read.body {
