@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
-use crate::ledger::{Counts, Discarded, Processor, Repaired, Table, Tenants};
+use crate::ledger::{Connection, Counts, Discarded, End, Processor, Repaired, Table, Tenants};
 
 /// Prometheus series of one label set of each table.
 pub type SeriesPerSet = [usize; Table::ALL.len()];
@@ -29,6 +29,9 @@ struct Families {
     active: IntGaugeVec,
     created: IntCounterVec,
     expired: IntCounterVec,
+    edges_completed: IntCounterVec,
+    edge_sides: IntCounterVec,
+    edge_sides_pending: IntGaugeVec,
 }
 
 impl TenantMetrics {
@@ -60,11 +63,33 @@ impl TenantMetrics {
         let series = |sets: [u64; Table::ALL.len()]| -> u64 {
             sets.iter().zip(self.series_per_set).map(|(sets, each)| sets * each as u64).sum()
         };
-        let active = i64::try_from(series(counts.live.map(|n| n as u64))).unwrap_or(i64::MAX);
+        let active = gauge(series(counts.live.map(|n| n as u64)));
         families.active.with_label_values(&[tenant]).set(active);
         families.created.with_label_values(&[tenant]).inc_by(series(counts.born));
         families.expired.with_label_values(&[tenant]).inc_by(series(counts.ended));
+        if self.processors.contains(&Processor::ServiceGraphs) {
+            add_edges(tenant, counts, families);
+        }
     }
+}
+
+fn add_edges(tenant: &str, counts: &Counts, families: &Families) {
+    let edges = &counts.edges;
+    for connection in Connection::ALL {
+        let completed = families.edges_completed.with_label_values(&[tenant, connection.name()]);
+        completed.inc_by(edges.completed(connection));
+    }
+    for end in End::ALL {
+        families.edge_sides.with_label_values(&[tenant, end.name()]).inc_by(edges.ended(end));
+    }
+    families
+        .edge_sides_pending
+        .with_label_values(&[tenant])
+        .set(gauge(counts.sides_pending as u64));
+}
+
+fn gauge(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 impl Collector for TenantMetrics {
@@ -77,11 +102,24 @@ impl Collector for TenantMetrics {
         for tenant in self.tenants.all() {
             self.add(tenant.id().as_str(), &tenant.counts(), &families);
         }
-        let Families { received, counted, discarded, repaired, active, created, expired } =
-            families;
-        let counters = [received, counted, discarded, repaired, created, expired];
-        let all = counters.iter().flat_map(Collector::collect).chain(active.collect());
-        // Without a tenant there is nothing to show.
+        let Families {
+            received,
+            counted,
+            discarded,
+            repaired,
+            active,
+            created,
+            expired,
+            edges_completed,
+            edge_sides,
+            edge_sides_pending,
+        } = families;
+        let counters =
+            [received, counted, discarded, repaired, created, expired, edges_completed, edge_sides];
+        let gauges = [active, edge_sides_pending];
+        let counters = counters.iter().flat_map(Collector::collect);
+        let all = counters.chain(gauges.iter().flat_map(Collector::collect));
+        // Without a tenant there is nothing to show, and without a service graph no edge.
         all.filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
@@ -92,7 +130,10 @@ impl Families {
             let opts = Opts::new(name, help);
             IntCounterVec::new(opts, labels).expect("names and labels of own metrics are valid")
         };
-        let active = Opts::new("spanmill_series_active", "Prometheus series that a tenant has");
+        let gauges = |name: &str, help: &str| {
+            let opts = Opts::new(name, help);
+            IntGaugeVec::new(opts, &["tenant"]).expect("names and labels of own metrics are valid")
+        };
         Self {
             received: counters(
                 "spanmill_spans_received_total",
@@ -114,7 +155,7 @@ impl Families {
                 "spans of which something was put right",
                 &["tenant", "what"],
             ),
-            active: IntGaugeVec::new(active, &["tenant"]).expect("the name and label are valid"),
+            active: gauges("spanmill_series_active", "Prometheus series that a tenant has"),
             created: counters(
                 "spanmill_series_created_total",
                 "Prometheus series that began",
@@ -125,6 +166,97 @@ impl Families {
                 "Prometheus series that ended",
                 &["tenant"],
             ),
+            edges_completed: counters(
+                "spanmill_edges_completed_total",
+                "requests between services that the service graph counted",
+                &["tenant", "connection_type"],
+            ),
+            edge_sides: counters(
+                "spanmill_edge_sides_total",
+                "client and server halves of requests, by what became of them",
+                &["tenant", "end"],
+            ),
+            edge_sides_pending: gauges(
+                "spanmill_edge_sides_pending",
+                "client and server halves of requests that wait for the other one",
+            ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use expect_test::expect;
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+    use crate::ledger::{Bounds, Settings};
+    use crate::tenant::TenantId;
+
+    fn metrics(processors: &[Processor]) -> TenantMetrics {
+        let (sender, _) = tokio::sync::mpsc::unbounded_channel();
+        let tenants = Tenants::new(Settings::default(), Bounds::default(), [0; 4], sender);
+        tenants.get_or_create(&TenantId::single());
+        TenantMetrics::new(Arc::new(tenants), [1; Table::ALL.len()], processors.to_vec())
+    }
+
+    #[test]
+    fn edges_are_published_only_while_the_service_graph_runs() {
+        let names = |processors: &[Processor]| -> BTreeSet<String> {
+            let families = metrics(processors).collect();
+            let names = families.iter().map(|family| family.name().to_owned());
+            names.filter(|name| name.contains("_edge")).collect()
+        };
+        assert_eq!(names(&[Processor::SpanMetrics, Processor::HostInfo]), BTreeSet::new());
+        let expected = [
+            "spanmill_edges_completed_total",
+            "spanmill_edge_sides_total",
+            "spanmill_edge_sides_pending",
+        ];
+        let expected = expected.map(str::to_owned);
+        assert_eq!(names(&[Processor::ServiceGraphs]), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn each_connection_and_each_end_is_a_series_from_the_start() {
+        let metrics = metrics(&[Processor::ServiceGraphs]);
+        let tenants = metrics.tenants.all();
+        let mut counts = tenants[0].counts();
+        counts.sides_pending = 7;
+        counts.edges.complete(Connection::Plain);
+        counts.edges.complete(Connection::Database);
+        counts.edges.end(End::Paired);
+        counts.edges.end(End::Paired);
+        let families = Families::new();
+        metrics.add("team-a", &counts, &families);
+        let mut text = Vec::new();
+        for family in [
+            families.edges_completed.collect(),
+            families.edge_sides.collect(),
+            families.edge_sides_pending.collect(),
+        ] {
+            TextEncoder::new().encode(&family, &mut text).unwrap();
+        }
+        let text = String::from_utf8(text).unwrap();
+        let mut samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        samples.sort_unstable();
+        expect![[r#"
+            spanmill_edge_sides_pending{tenant="team-a"} 7
+            spanmill_edge_sides_total{end="database",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="duplicate",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="evicted",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="expired",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="overwritten",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="paired",tenant="team-a"} 2
+            spanmill_edge_sides_total{end="surplus",tenant="team-a"} 0
+            spanmill_edge_sides_total{end="virtual",tenant="team-a"} 0
+            spanmill_edges_completed_total{connection_type="",tenant="team-a"} 1
+            spanmill_edges_completed_total{connection_type="database",tenant="team-a"} 1
+            spanmill_edges_completed_total{connection_type="messaging_system",tenant="team-a"} 0
+            spanmill_edges_completed_total{connection_type="virtual_node",tenant="team-a"} 0
+        "#]]
+        .assert_eq(&(samples.join("\n") + "\n"));
     }
 }
