@@ -234,7 +234,7 @@ fn labels_of(text: &str, name: &str) -> Option<Vec<String>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_own_metric_is_there_with_its_labels_and_promtool_is_content() {
     let capture = Capture::start().await;
-    let spanmill = start("own", vec![capture.url()], &[SPAN_METRICS_ALONE]).await;
+    let spanmill = start("own", vec![capture.url()], &[]).await;
     let corpus = corpus::named("node-edge");
     send(spanmill.ports.http, &[corpus.as_one_request()]).await;
     let n_spans = corpus.oracle().n_spans() as f64;

@@ -47,7 +47,7 @@ impl Prometheus {
     /// Until it is ready; what comes later is read and forgotten, so that it is never held up.
     async fn read_log(&mut self, stderr: pipe::Receiver) {
         let mut lines = BufReader::new(stderr).lines();
-        let mut seen = Vec::new();
+        let (mut seen, mut is_ready) = (Vec::new(), false);
         while let Some(line) = lines.next_line().await.expect("the pipe is sound") {
             let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             seen.push(line);
@@ -55,8 +55,12 @@ impl Prometheus {
                 Some("Listening on") => {
                     self.address = entry["address"].as_str().unwrap_or_default().to_owned();
                 }
-                Some("Server is ready to receive web requests.") => break,
+                Some("Server is ready to receive web requests.") => is_ready = true,
                 _ => {}
+            }
+            // The two come in either order.
+            if is_ready && !self.address.is_empty() {
+                break;
             }
         }
         assert!(!self.address.is_empty(), "prometheus did not start: {seen:#?}");
