@@ -206,7 +206,7 @@ const SERVICE_GRAPHS_KEYS: &[Key] = &[
                 "caller",
                 Kind::Text,
                 "user",
-                "The node that calls a root server span. \"\" = none.",
+                "What calls a root server span that names no peer. \"\" = root spans make no edges.",
             ),
             key(
                 "server",
