@@ -70,10 +70,10 @@ pub fn arrive(book: &mut impl Book, mut side: EdgeSide, links: &[Link], at_ms: i
     let calls = side.role.calls() && side.class != Class::Receives;
     if side.class == Class::Filtered {
         arrival.refuse(&met);
-    } else if met.refused {
-        arrival.book.end(End::Expired);
     } else if remembers && met.copy {
         arrival.book.end(End::Duplicate);
+    } else if met.refused {
+        arrival.book.end(End::Expired);
     } else if side.class == Class::Database {
         arrival.database(&met);
     } else if calls {
@@ -332,9 +332,15 @@ impl<B: Book> Arrival<'_, B> {
     }
 
     fn paired_by_link(&mut self, receiver: u32) {
-        let entry = self.book.store().entry(receiver);
+        let entry = *self.book.store().entry(receiver);
         if entry.is_pending() {
             self.book.end(End::Paired);
+        }
+        let meets_parent = entry.phase == Phase::Waits && !entry.side.is_alone();
+        if self.book.settings().remember_completed && !meets_parent {
+            // It is known for one `wait` from the last pair on.
+            self.again(receiver, Phase::Done, entry.side.span_id);
+        } else if entry.is_pending() {
             self.book.change(Change::Paired { slot: receiver });
         }
     }

@@ -442,6 +442,27 @@ fn a_completed_key_is_remembered_for_one_wait() {
 }
 
 #[test]
+fn a_receiver_is_remembered_for_one_wait_from_its_last_pair() {
+    let takes = consumer("audit", (3, 7, 0)).links(&[(1, 1)]);
+    let sends = producer("orders", (1, 1)).class(Class::Sends);
+    let mut graph = Graph::new(|_| {});
+    graph.tell(&[takes]).wait(9).tell(&[sends]).wait(2).tell(&[takes]);
+    assert_eq!(graph.requests(), totals(&[("orders>audit:messaging_system", 1.0)]));
+    assert_eq!(graph.ended(End::Duplicate), 1);
+}
+
+#[test]
+fn a_copy_is_a_copy_also_where_another_half_was_filtered() {
+    let pair = [client("shop", (1, 1)), server("cart", (1, 2, 1))];
+    let filtered = server("cart", (1, 3, 1)).class(Class::Filtered);
+    let mut graph = Graph::new(|_| {});
+    graph.tell(&pair);
+    graph.tenant.apply(&batch(&[filtered]), START);
+    graph.tell(&pair[..1]);
+    assert_eq!((graph.ended(End::Duplicate), graph.ended(End::Expired)), (1, 0));
+}
+
+#[test]
 fn at_the_end_of_the_process_only_roots_become_virtual_edges() {
     let mut graph = Graph::new(|_| {});
     graph.tell(&[server("web", (1, 1, 0)), client("shop", (2, 1)).peer("pay")]);
