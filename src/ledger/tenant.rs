@@ -343,3 +343,7 @@ mod tests;
 #[cfg(test)]
 #[path = "edges_tests.rs"]
 mod edges_tests;
+
+#[cfg(test)]
+#[path = "edges_model_tests.rs"]
+mod edges_model;
