@@ -104,13 +104,25 @@ impl Fold {
         }
         let row = next_index(sums);
         let labels = Range::of(start, text.len());
+        self.push(table, labels, hash);
+        let sums = &self.sums;
+        self.table.insert_unique(hash, row, |&i| sums[i as usize].hash);
+        row
+    }
+
+    /// A row of its own, for a label set that the caller knows to be another one than those before.
+    pub fn distinct_row(&mut self, table: Table, labels: Range) -> u32 {
+        let row = next_index(&self.sums);
+        self.push(table, labels, 0);
+        row
+    }
+
+    fn push(&mut self, table: Table, labels: Range, hash: u64) {
         let cell = self.counts.len();
-        sums.push(Sum::new(table, labels, hash, cell));
-        rows.insert_unique(hash, row, |&i| sums[i as usize].hash);
+        self.sums.push(Sum::new(table, labels, hash, cell));
         let dense = cell + self.n_buckets[table as usize];
         self.counts.resize(dense, 0);
         self.picks.resize(dense, 0);
-        row
     }
 
     #[inline]

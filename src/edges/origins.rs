@@ -97,8 +97,8 @@ impl Origins {
         }
     }
 
-    pub(super) fn has_unused(&self) -> bool {
-        !self.unused.is_empty()
+    pub(super) fn n_unused(&self) -> usize {
+        self.unused.len()
     }
 
     /// A side of this origin has entered the store. Answers its service.

@@ -10,6 +10,9 @@ use crate::batch::{Class, EdgeSide, Link, Origin, Role};
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies.
 const SAME_KEY_MAX: usize = 1000;
 
+/// Entries at the front of the queue that are looked for together.
+const WARMED: usize = 16;
+
 /// Where decisions are written. A change is in the store when the call returns.
 pub trait Book {
     fn settings(&self) -> &Settings;
@@ -370,12 +373,17 @@ impl<B: Book> Arrival<'_, B> {
 /// Ends everything whose time is over.
 pub fn expire(book: &mut impl Book, at_ms: i64) {
     let wait_ms = i64::try_from(book.settings().wait.as_millis()).unwrap_or(i64::MAX);
+    let mut n_ended = 0_usize;
     while let Some(slot) = book.store().oldest() {
         let entry = *book.store().entry(slot);
         let due_ms = entry.at_ms.saturating_add(wait_ms);
         if due_ms > at_ms {
             break;
         }
+        if n_ended.is_multiple_of(WARMED) {
+            book.store().warm_oldest(WARMED);
+        }
+        n_ended += 1;
         let span_id = entry.side.span_id;
         let named = entry.is_pending().then(|| virtual_edge(book, &entry.side));
         let Some(named) = named else {

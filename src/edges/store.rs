@@ -18,6 +18,8 @@ use crate::batch::{EdgeSide, Origin};
 const CHUNK: usize = 1024;
 /// Stale places of the queue that are not worth the trouble.
 const STALE_MIN: usize = 4096;
+/// Origins that nobody refers to, beyond which they are forgotten.
+const UNUSED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub struct Store {
@@ -157,9 +159,9 @@ impl Store {
         self.origins.next_id()
     }
 
-    /// Whether there are origins to sweep.
-    pub fn has_unused(&self) -> bool {
-        self.origins.has_unused()
+    /// Whether there are origins to sweep: only many are worth it, for most are used again soon.
+    pub fn has_many_unused(&self) -> bool {
+        self.origins.n_unused() >= UNUSED_MAX
     }
 
     pub(super) fn entry(&self, slot: u32) -> &Entry {
@@ -182,6 +184,20 @@ impl Store {
         self.index.iter_hash(hash).copied().filter(move |&slot| same(&self.entry(slot).side))
     }
 
+    /// Brings the places where these sides meet nearer: their memory is waited for together.
+    pub fn warm(&self, sides: &[EdgeSide]) {
+        for side in sides {
+            std::hint::black_box(self.find(side).next());
+        }
+    }
+
+    /// The same for the entries at the front of the queue.
+    pub(super) fn warm_oldest(&self, n: usize) {
+        for &slot in self.queue.range(..n.min(self.queue.len())) {
+            std::hint::black_box(self.find(&self.entry(slot).side).next());
+        }
+    }
+
     /// The side that a link's entry belongs to, if it is still there.
     pub(super) fn receiver_of(&self, link: &Entry) -> Option<u32> {
         if link.receiver >= self.n_slots {
@@ -194,9 +210,9 @@ impl Store {
         (same && matches!(phase, Phase::Waits | Phase::Done)).then_some(link.receiver)
     }
 
-    /// The entry at the front of the queue.
+    /// The entry at the front of the queue, which is never a stale place.
     pub(super) fn oldest(&self) -> Option<u32> {
-        self.oldest_from(self.front, |_| true)
+        self.queue.front().copied()
     }
 
     /// Who gives way when the store is full: the oldest of a service that has more than half of it,

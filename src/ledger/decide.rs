@@ -12,23 +12,22 @@ use crate::series::Picked;
 /// An exemplar of a span that ended longer ago carries the tick's time.
 const EXEMPLAR_AGE_MAX_MS: i64 = 3_600_000;
 
-/// What one row of a batch does: its label set is born if it is new, then added to.
-pub(super) fn row<'a>(
-    state: &State,
-    batch: &'a Batch,
-    row: &Row,
-    at_ms: i64,
-) -> (Option<Effect<'a>>, Effect<'a>) {
+/// The slot of a row's label set, which is born if it is new.
+pub(super) fn row<'a>(state: &State, batch: &'a Batch, row: &Row) -> (Option<Effect<'a>>, u32) {
     let labels = batch.labels(row);
     let table = state.table(row.table);
-    let (birth, slot) = match table.find(labels) {
+    match table.find(labels) {
         Some(slot) => (None, slot),
         None => {
             let slot = table.next_slot();
             (Some(Effect::Birth { table: row.table, slot, labels }), slot)
         }
-    };
-    let add = Add {
+    }
+}
+
+/// What a row adds to a label set that has a slot.
+pub(super) fn add<'a>(batch: &'a Batch, row: &Row, slot: u32, at_ms: i64) -> Effect<'a> {
+    Effect::Add(Add {
         table: row.table,
         slot,
         at_ms,
@@ -37,8 +36,7 @@ pub(super) fn row<'a>(
         latency: row.latency,
         buckets: Cow::Borrowed(row.buckets.slice(&batch.buckets)),
         exemplars: Cow::Borrowed(row.exemplars.slice(&batch.exemplars)),
-    };
-    (birth, Effect::Add(add))
+    })
 }
 
 /// Label sets that a tick finds without an update for the stale duration.

@@ -9,29 +9,38 @@ use crate::batch::{
 };
 use crate::edges::{Connection, Edge, Store};
 
-/// The rows of the edges that one batch or tick completes.
+/// The rows of the edges that one batch or tick completes; which edges there are is known from one
+/// batch to the next.
 #[derive(Debug)]
 pub(super) struct EdgeRows {
     series: EdgeSeries,
     virtual_caller: String,
     buckets: Buckets,
     n_buckets: [usize; Table::ALL.len()],
-    index: HashMap<Ends, Rows, RandomState>,
-    /// Label sets of the edges in `index`.
+    index: HashMap<Ends, usize, RandomState>,
+    known: Vec<Known>,
+    /// Label sets of those that are known.
     text: Vec<u8>,
     fold: Fold,
+    /// For each row of `fold` the edge that it belongs to.
+    of_rows: Vec<usize>,
     batch: Batch,
 }
 
-/// The origins of both sides, which decide the label set.
-type Ends = (Option<u32>, Option<u32>, Connection);
+/// The origins of both sides and the kind of connection, which decide the label set.
+type Ends = u128;
 
+/// An edge, and where it stands in each table.
 #[derive(Debug, Clone, Copy)]
-struct Rows {
+struct Known {
     labels: Range,
-    /// Of each table, once the edge has a row there.
-    of: [Option<u32>; Table::ALL.len()],
+    slots: [Option<u32>; Table::ALL.len()],
+    /// In `fold`, while there are any.
+    rows: [Option<u32>; Table::ALL.len()],
 }
+
+/// Edges that are known at the same time.
+const KNOWN_MAX: usize = 10_000;
 
 /// A name of the virtual node's place.
 const CLIENT: &str = "client";
@@ -39,18 +48,20 @@ const SERVER: &str = "server";
 
 impl EdgeRows {
     pub(super) fn new(series: EdgeSeries, virtual_caller: &str, bounds: &Bounds) -> Self {
-        let mut rows = Self {
+        let mut fold = Fold::default();
+        fold.clear(bounds.n_buckets());
+        Self {
             series,
             virtual_caller: virtual_caller.to_owned(),
             buckets: Buckets::new(&bounds.service_graphs),
             n_buckets: bounds.n_buckets(),
             index: HashMap::default(),
+            known: Vec::new(),
             text: Vec::new(),
-            fold: Fold::default(),
+            fold,
+            of_rows: Vec::new(),
             batch: Batch::default(),
-        };
-        rows.clear();
-        rows
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -62,51 +73,70 @@ impl EdgeRows {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         self.fold.finish(&mut batch);
-        self.clear();
+        self.fold.clear(self.n_buckets);
         batch
+    }
+
+    /// The slot of a row's label set, if it is known.
+    pub(super) fn slot(&self, row: usize, table: Table) -> Option<u32> {
+        self.known[self.of_rows[row]].slots[table as usize]
+    }
+
+    pub(super) fn learn(&mut self, row: usize, table: Table, slot: u32) {
+        self.known[self.of_rows[row]].slots[table as usize] = Some(slot);
     }
 
     pub(super) fn give_back(&mut self, batch: Batch) {
         self.batch = batch;
+        for edge in self.of_rows.drain(..) {
+            self.known[edge].rows = [None; Table::ALL.len()];
+        }
+        if self.known.len() > KNOWN_MAX {
+            self.forget();
+        }
     }
 
-    fn clear(&mut self) {
+    /// Slots or ids of origins are used for others from now on.
+    pub(super) fn forget(&mut self) {
         self.index.clear();
+        self.known.clear();
         self.text.clear();
-        self.fold.clear(self.n_buckets);
     }
 
     pub(super) fn complete(&mut self, store: &Store, edge: &Edge) {
-        let origin = |side: Option<EdgeSide>| side.map(|side| side.origin);
-        let ends = (origin(edge.client), origin(edge.server), edge.connection);
-        let mut rows = match self.index.get(&ends) {
-            Some(rows) => *rows,
-            None => self.labels(store, edge),
+        let origin = |side: &Option<EdgeSide>| {
+            u128::from(side.as_ref().map_or(u32::MAX, |side| side.origin))
         };
-        let before = rows.of;
-        self.add(&mut rows, edge);
-        if before != rows.of {
-            self.index.insert(ends, rows);
-        }
+        let ends =
+            (edge.connection as u128) << 64 | origin(&edge.client) << 32 | origin(&edge.server);
+        let known = self.index.get(&ends).copied().unwrap_or_else(|| {
+            let labels = self.labels(store, edge);
+            let none = [None; Table::ALL.len()];
+            self.known.push(Known { labels, slots: none, rows: none });
+            self.index.insert(ends, self.known.len() - 1);
+            self.known.len() - 1
+        });
+        self.add(known, edge);
     }
 
-    fn add(&mut self, rows: &mut Rows, edge: &Edge) {
+    fn add(&mut self, known: usize, edge: &Edge) {
         let series = self.series;
-        let weight = edge.client.or(edge.server).map_or(Weight::ONE, |side| side.weight);
+        let weight =
+            edge.client.as_ref().or(edge.server.as_ref()).map_or(Weight::ONE, |side| side.weight);
         let of = |latency_nano, side| Seen { latency_nano, weight, side };
         let nobody = of(0, None);
         if series.requests {
-            self.observe(Table::EdgeRequests, rows, edge, nobody);
+            self.observe(Table::EdgeRequests, known, edge, nobody);
             if edge.failed {
-                self.observe(Table::EdgeFailed, rows, edge, nobody);
+                self.observe(Table::EdgeFailed, known, edge, nobody);
             }
         }
-        let own = |side: EdgeSide| of(side.latency_nano(), Some(side));
-        let client = edge.client.map(own);
+        let own = |side| Seen { side: Some(side), ..of(EdgeSide::latency_nano(side), None) };
+        let client = edge.client.as_ref().map(own);
         let server = match edge.connection {
             // Nobody else knows how long a database took.
             Connection::Database => client,
-            _ => edge.server.map(own),
+            _ => edge.server.as_ref().map(own),
         };
         for (on, table, side) in [
             (series.server_seconds, Table::EdgeServer, server),
@@ -114,24 +144,24 @@ impl EdgeRows {
         ] {
             let missing = series.observe_missing_side.then_some(nobody);
             if let Some(seen) = side.or(missing).filter(|_| on) {
-                self.observe(table, rows, edge, seen);
+                self.observe(table, known, edge, seen);
             }
         }
         if series.messaging_seconds
             && edge.connection == Connection::Messaging
-            && let (Some(client), Some(server)) = (edge.client, edge.server)
+            && let (Some(client), Some(server)) = (&edge.client, &edge.server)
             && let Some(delay) = server.start_unix_nano.checked_sub(client.end_unix_nano)
             && delay > 0
         {
-            self.observe(Table::EdgeMessaging, rows, edge, of(delay, Some(server)));
+            self.observe(Table::EdgeMessaging, known, edge, of(delay, Some(server)));
         }
         if series.connection_info {
-            self.row(Table::EdgeInfo, rows);
+            self.row(Table::EdgeInfo, known);
         }
     }
 
-    fn observe(&mut self, table: Table, rows: &mut Rows, edge: &Edge, seen: Seen) {
-        let row = self.row(table, rows);
+    fn observe(&mut self, table: Table, known: usize, edge: &Edge, seen: Seen<'_>) {
+        let row = self.row(table, known);
         self.fold.observe(
             row,
             &Observation {
@@ -141,22 +171,26 @@ impl EdgeRows {
                 weight: seen.weight,
                 error: edge.failed,
                 end_unix_nano: seen.side.map_or(0, |side| side.end_unix_nano),
-                ids: seen.side.as_ref().map(|side| (&side.trace_id, &side.span_id)),
+                ids: seen.side.map(|side| (&side.trace_id, &side.span_id)),
             },
         );
     }
 
-    fn row(&mut self, table: Table, rows: &mut Rows) -> u32 {
-        let Self { fold, text, .. } = self;
-        *rows.of[table as usize].get_or_insert_with(|| {
+    fn row(&mut self, table: Table, known: usize) -> u32 {
+        let Self { fold, text, of_rows, known: all, .. } = self;
+        let Known { labels, slots, rows } = &mut all[known];
+        *rows[table as usize].get_or_insert_with(|| {
+            of_rows.push(known);
             let start = fold.text.len();
-            fold.text.extend_from_slice(rows.labels.slice(text));
-            fold.row(table, start)
+            if slots[table as usize].is_none() {
+                fold.text.extend_from_slice(labels.slice(text));
+            }
+            fold.distinct_row(table, Range::of(start, fold.text.len()))
         })
     }
 
     /// The label set of an edge: sorted by name, without empty values.
-    fn labels(&mut self, store: &Store, edge: &Edge) -> Rows {
+    fn labels(&mut self, store: &Store, edge: &Edge) -> Range {
         let client = edge.client.map(|side| store.origin(side.origin));
         let server = edge.server.map(|side| store.origin(side.origin));
         let peer_of_client = client.map_or("", |client| client.peer);
@@ -183,15 +217,14 @@ impl EdgeRows {
         for (name, value) in labels.into_iter().filter(|(_, value)| !value.is_empty()) {
             push_label(&mut self.text, name, value);
         }
-        let of = [None; Table::ALL.len()];
-        Rows { labels: Range::of(start, self.text.len()), of }
+        Range::of(start, self.text.len())
     }
 }
 
 /// One side as it is observed; none where an edge lacks it.
 #[derive(Clone, Copy)]
-struct Seen {
+struct Seen<'a> {
     latency_nano: u64,
     weight: Weight,
-    side: Option<EdgeSide>,
+    side: Option<&'a EdgeSide>,
 }

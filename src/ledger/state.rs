@@ -4,7 +4,7 @@ use super::effects::{Add, Effect};
 use super::settings::Settings;
 use crate::batch::encoding::{put_exemplars, put_number};
 use crate::batch::{Bounds, Table};
-use crate::edges;
+use crate::edges::{self, Change};
 use crate::series::{Addition, Layout, Pending, SeriesTable};
 
 /// Everything a tenant's metrics are made of.
@@ -54,8 +54,10 @@ impl State {
             Effect::Birth { table, slot, labels } => self.table_mut(*table).birth(*slot, *labels),
             Effect::Add(add) => self.add(add),
             Effect::Death { table, slot } => {
-                self.table_mut(*table).death(*slot);
-                self.pending.forget(*table, *slot);
+                let table_of = self.table_mut(*table);
+                table_of.death(*slot);
+                let n_buckets = table_of.values().layout().n_buckets();
+                self.pending.forget(*table, *slot, n_buckets);
             }
             Effect::Shown { table, slot, exemplar_ms } => {
                 let tick = self.n_ticks + 1;
@@ -66,8 +68,13 @@ impl State {
                 self.last_tick_ms = *at_ms;
                 self.pending.clear();
             }
-            Effect::Edge(change) => self.edges.apply(*change),
+            Effect::Edge(change) => self.fold_edge(*change),
         }
+    }
+
+    /// As [`fold`](Self::fold) does with the effect of it.
+    pub fn fold_edge(&mut self, change: Change<'_>) {
+        self.edges.apply(change);
     }
 
     fn add(&mut self, add: &Add<'_>) {
@@ -89,10 +96,10 @@ impl State {
         put_number(&mut out, self.n_ticks.into());
         out.extend_from_slice(&self.last_tick_ms.to_le_bytes());
         self.tables.iter().for_each(|table| table.dump(&mut out));
-        for (table, slot, exemplar) in self.pending.iter() {
+        for (table, slot, exemplar) in self.pending.sorted() {
             out.push(table as u8);
             put_number(&mut out, slot.into());
-            put_exemplars(&mut out, &[*exemplar]);
+            put_exemplars(&mut out, &[exemplar]);
         }
         self.edges.dump(&mut out);
         out

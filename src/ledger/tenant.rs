@@ -12,12 +12,15 @@ use super::effects::Effect;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
-use crate::batch::{Batch, Bounds, Class, Discarded, EdgeSide, Processor, Table, Tallies};
+use crate::batch::{Batch, Bounds, Class, Discarded, EdgeSide, Processor, Row, Table, Tallies};
 use crate::edges::{self, Book, Change, Edge, End};
 use crate::tenant::TenantId;
 
 /// Ticks of a tenant are at least so far apart: room for a zero and for a marker between them.
 const TICK_DISTANCE_MS: i64 = 2;
+
+/// Edge sides that are looked for together, before they are met one after the other.
+const WARMED: usize = 16;
 
 #[derive(Debug)]
 pub struct Tenant {
@@ -132,19 +135,28 @@ impl World {
 
     /// `log` sees every effect, in order.
     fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        self.rows(batch, at_ms, log);
+        for row in &batch.rows {
+            self.row(batch, row, at_ms, log);
+        }
         self.tallies.add(&batch.tallies);
         self.expire_edges(at_ms, log);
         self.sides(batch, at_ms, log);
     }
 
-    fn rows(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        for row in &batch.rows {
-            let (birth, add) = decide::row(&self.state, batch, row, at_ms);
-            for effect in birth.iter().chain([&add]) {
-                self.fold(effect, log);
-            }
+    /// Answers the slot of its label set.
+    fn row(
+        &mut self,
+        batch: &Batch,
+        row: &Row,
+        at_ms: i64,
+        log: &mut impl FnMut(&Effect<'_>),
+    ) -> u32 {
+        let (birth, slot) = decide::row(&self.state, batch, row);
+        if let Some(birth) = birth {
+            self.fold(&birth, log);
         }
+        self.fold(&decide::add(batch, row, slot, at_ms), log);
+        slot
     }
 
     /// Every side meets others or joins those that wait; it is counted but where it is a copy.
@@ -155,6 +167,10 @@ impl World {
         let mut links = batch.links.iter().as_slice();
         let mut desk = self.desk(log);
         for (i, side) in (0..).zip(&batch.sides) {
+            if (i as usize).is_multiple_of(WARMED) {
+                let next = &batch.sides[i as usize..];
+                desk.state.edges().warm(&next[..next.len().min(WARMED)]);
+            }
             let n_links = links.iter().take_while(|link| link.side == i).count();
             let (own_links, rest) = links.split_at(n_links);
             links = rest;
@@ -195,11 +211,19 @@ impl World {
     fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         if !self.edge_rows.is_empty() {
             let batch = self.edge_rows.take();
-            self.rows(&batch, at_ms, log);
+            for (i, row) in batch.rows.iter().enumerate() {
+                let Some(slot) = self.edge_rows.slot(i, row.table) else {
+                    let slot = self.row(&batch, row, at_ms, log);
+                    self.edge_rows.learn(i, row.table, slot);
+                    continue;
+                };
+                self.fold(&decide::add(&batch, row, slot, at_ms), log);
+            }
             self.edge_rows.give_back(batch);
         }
-        if self.state.edges().has_unused() {
+        if self.state.edges().has_many_unused() {
             self.fold(&Effect::Edge(Change::Sweep), log);
+            self.edge_rows.forget();
         }
     }
 
@@ -211,6 +235,7 @@ impl World {
             }
             Effect::Death { table, slot } => {
                 self.n_ended[table as usize] += 1;
+                self.edge_rows.forget();
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
@@ -266,9 +291,8 @@ impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
     }
 
     fn change(&mut self, change: Change<'_>) {
-        let effect = Effect::Edge(change);
-        self.state.fold(&effect);
-        (self.log)(&effect);
+        self.state.fold_edge(change);
+        (self.log)(&Effect::Edge(change));
     }
 
     fn complete(&mut self, edge: &Edge) {

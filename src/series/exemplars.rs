@@ -3,18 +3,24 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use ahash::RandomState;
+use hashbrown::HashMap;
+
 use crate::batch::{Exemplar, Table};
 
 /// Pending ones are thinned out when there are this many times what a tick may show.
 const PENDING_FACTOR: usize = 4;
 
 /// The best exemplar of each bucket series since the last tick. Bounded: see `PENDING_FACTOR`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pending {
-    best: BTreeMap<(Table, u32, u32), Exemplar>,
+    best: HashMap<Place, Exemplar, RandomState>,
     /// What a tick may show.
     max: usize,
 }
+
+/// Table, slot and bucket.
+type Place = (Table, u32, u32);
 
 /// An exemplar that a tick shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +35,8 @@ pub struct Picked {
 impl Pending {
     /// `max`: exemplars a tick, those on calls included.
     pub fn new(max: usize) -> Self {
-        Self { best: BTreeMap::new(), max }
+        // Nobody outside chooses a slot: a seed that is known does no harm.
+        Self { best: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)), max }
     }
 
     /// `shown` tells when a label set last showed one.
@@ -70,11 +77,11 @@ impl Pending {
     }
 
     /// Forgets a label set that has ended.
-    pub fn forget(&mut self, table: Table, slot: u32) {
-        let range = (table, slot, 0)..=(table, slot, u32::MAX);
-        let buckets: Vec<_> = self.best.range(range).map(|(key, _)| *key).collect();
-        for key in buckets {
-            self.best.remove(&key);
+    pub fn forget(&mut self, table: Table, slot: u32, n_buckets: u32) {
+        if !self.best.is_empty() {
+            for bucket in 0..n_buckets {
+                self.best.remove(&(table, slot, bucket));
+            }
         }
     }
 
@@ -82,18 +89,23 @@ impl Pending {
         self.best.clear();
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Table, u32, &Exemplar)> {
-        self.best.iter().map(|((table, slot, _), exemplar)| (*table, *slot, exemplar))
+    /// In the order of table, slot and bucket.
+    pub fn sorted(&self) -> Vec<(Table, u32, Exemplar)> {
+        let mut all: Vec<_> =
+            self.best.iter().map(|((table, slot, _), best)| (*table, *slot, *best)).collect();
+        all.sort_unstable_by_key(|(table, slot, best)| (*table, *slot, best.bucket));
+        all
     }
 
     fn ranked(&self) -> Vec<Picked> {
+        let all = self.sorted();
         let mut best_of_slot: BTreeMap<(Table, u32), (bool, u64)> = BTreeMap::new();
-        for ((table, slot, _), exemplar) in &self.best {
+        for (table, slot, exemplar) in &all {
             let best = best_of_slot.entry((*table, *slot)).or_default();
             *best = (*best).max(exemplar.rank());
         }
-        let mut ranked: Vec<Picked> = Vec::with_capacity(self.best.len());
-        for ((table, slot, _), exemplar) in &self.best {
+        let mut ranked: Vec<Picked> = Vec::with_capacity(all.len());
+        for (table, slot, exemplar) in &all {
             let best = best_of_slot.get_mut(&(*table, *slot));
             // Edges show theirs on histograms alone.
             let on_calls = *table == Table::SpanMetrics
@@ -180,7 +192,7 @@ mod tests {
     #[test]
     fn pending_exemplars_are_bounded() {
         let all: Vec<_> = (0..10_000).map(|slot| (slot, exemplar(0, 1, false))).collect();
-        assert!(pending(10, &all).iter().count() <= 10 * PENDING_FACTOR);
-        assert_eq!(pending(0, &all).iter().count(), 0);
+        assert!(pending(10, &all).sorted().len() <= 10 * PENDING_FACTOR);
+        assert_eq!(pending(0, &all).sorted().len(), 0);
     }
 }

@@ -21,6 +21,14 @@ impl Layout {
     pub(super) const LATENCY: usize = 2;
     pub(super) const BUCKETS: usize = 4;
 
+    /// With `+Inf`; none without a histogram.
+    pub fn n_buckets(&self) -> u32 {
+        match self.shape {
+            Shape::Info | Shape::Counter => 0,
+            Shape::Histogram => u32::try_from(self.bounds.len() + 1).expect("a few bounds"),
+        }
+    }
+
     pub fn words(&self) -> usize {
         match self.shape {
             Shape::Info => 0,

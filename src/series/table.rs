@@ -52,6 +52,13 @@ pub struct Addition<'a> {
     pub buckets: &'a [BucketCount],
 }
 
+impl Addition<'_> {
+    fn is_whole(&self) -> bool {
+        let rests = self.buckets.iter().map(|bucket| bucket.count.rest);
+        rests.chain([self.calls.rest, self.latency.rest]).all(|rest| rest == 0.0)
+    }
+}
+
 impl SeriesTable {
     /// `seed` keys the hash: it belongs to the state.
     pub fn new(layout: Layout, seed: [u64; 4]) -> Self {
@@ -215,6 +222,9 @@ impl Values {
         if self.layout.shape == Shape::Info {
             return;
         }
+        if self.rests.is_empty() && addition.is_whole() {
+            return self.add_whole(slot, addition);
+        }
         self.add_to(slot, Layout::CALLS, &addition.calls);
         if self.layout.shape == Shape::Counter {
             return;
@@ -223,6 +233,27 @@ impl Values {
         self.add_latency(slot, &addition.latency);
         for bucket in addition.buckets {
             self.add_to(slot, Layout::BUCKETS + bucket.bucket as usize, &bucket.count);
+        }
+    }
+
+    /// While all weights are 1.
+    fn add_whole(&mut self, slot: u32, addition: &Addition<'_>) {
+        let row = self.words.row_mut(slot as usize);
+        let add = |word: &mut u64, more: u128| {
+            *word = word.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        };
+        add(&mut row[Layout::CALLS], addition.calls.whole);
+        if self.layout.shape == Shape::Counter {
+            return;
+        }
+        add(&mut row[Layout::SIZE], addition.size.into());
+        let [low, high] = [row[Layout::LATENCY], row[Layout::LATENCY + 1]].map(u128::from);
+        let latency = (high << 64 | low).saturating_add(addition.latency.whole);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+        let halves = [latency as u64, (latency >> 64) as u64];
+        row[Layout::LATENCY..Layout::LATENCY + 2].copy_from_slice(&halves);
+        for bucket in addition.buckets {
+            add(&mut row[Layout::BUCKETS + bucket.bucket as usize], bucket.count.whole);
         }
     }
 
