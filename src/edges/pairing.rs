@@ -99,8 +99,7 @@ impl<B: Book> Arrival<'_, B> {
     fn met(&self) -> Met {
         let (store, side) = (self.book.store(), &self.side);
         let mut met = Met::default();
-        for slot in store.find(side) {
-            let entry = store.entry(slot);
+        store.each(side, |slot, entry| {
             let other = &entry.side;
             let calls = other.role.calls() && other.class != Class::Receives;
             met.n += 1;
@@ -126,7 +125,7 @@ impl<B: Book> Arrival<'_, B> {
                 }
                 Phase::Refuses => met.refused = true,
             }
-        }
+        });
         // The index has them in no order.
         met.called.sort_unstable_by_key(|&slot| store.entry(slot).number());
         met.links.sort_unstable_by_key(|&slot| store.entry(slot).number());
@@ -267,13 +266,12 @@ impl<B: Book> Arrival<'_, B> {
         }
         let store = self.book.store();
         let (mut n, mut sender) = (0, None);
-        for slot in store.find(&side) {
-            let Entry { side, phase, .. } = store.entry(slot);
+        store.each(&side, |slot, Entry { side, phase, .. }| {
             n += 1;
             if side.class == Class::Sends && matches!(phase, Phase::Waits | Phase::Kept) {
                 sender = Some(slot);
             }
-        }
+        });
         if let Some(slot) = sender {
             let sender = *self.book.store().entry(slot);
             self.pair(sender.side, self.side, Connection::Messaging);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry::{Occupied, Vacant};
 
 use super::change::Change;
 use super::origins::Origins;
@@ -52,6 +53,8 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// It has paired already, and its end is counted.
     pub(super) paired: bool,
+    /// Others meet at the same place, or did.
+    is_shared: bool,
     /// How often it was held for its real other half.
     pub(super) n_held: u16,
 }
@@ -78,6 +81,12 @@ fn hash_of(hasher: &RandomState, side: &EdgeSide) -> u64 {
     hasher.hash_one((trace, place))
 }
 
+fn meet(one: &EdgeSide, other: &EdgeSide) -> bool {
+    one.trace_id == other.trace_id
+        && one.meets_at == other.meets_at
+        && one.is_alone() == other.is_alone()
+}
+
 impl Phase {
     const ALL: [Self; 6] =
         [Self::Vacant, Self::Waits, Self::Kept, Self::Done, Self::Link, Self::Refuses];
@@ -94,6 +103,7 @@ const VACANT: Entry = Entry {
     receiver: 0,
     phase: Phase::Vacant,
     paired: false,
+    is_shared: false,
     n_held: 0,
 };
 
@@ -173,29 +183,38 @@ impl Store {
         self.free.last().copied().unwrap_or(self.n_slots)
     }
 
-    /// Slots of the entries that meet where `side` does, in no order.
-    pub(super) fn find(&self, side: &EdgeSide) -> impl Iterator<Item = u32> {
+    /// Shows each entry that meets where `side` does, in no order.
+    #[inline]
+    pub(super) fn each(&self, side: &EdgeSide, mut show: impl FnMut(u32, &Entry)) {
         let hash = self.hash(side);
-        let same = move |other: &EdgeSide| {
-            other.trace_id == side.trace_id
-                && other.meets_at == side.meets_at
-                && other.is_alone() == side.is_alone()
+        let Some(&slot) = self.index.find(hash, |&slot| meet(&self.entry(slot).side, side)) else {
+            return;
         };
-        self.index.iter_hash(hash).copied().filter(move |&slot| same(&self.entry(slot).side))
+        if !self.entry(slot).is_shared {
+            return show(slot, self.entry(slot));
+        }
+        for &slot in self.index.iter_hash(hash) {
+            let entry = self.entry(slot);
+            if meet(&entry.side, side) {
+                show(slot, entry);
+            }
+        }
     }
 
     /// Brings the places where these sides meet nearer: their memory is waited for together.
     pub fn warm(&self, sides: &[EdgeSide]) {
-        for side in sides {
-            std::hint::black_box(self.find(side).next());
-        }
+        sides.iter().for_each(|side| self.touch(side));
     }
 
     /// The same for the entries at the front of the queue.
     pub(super) fn warm_oldest(&self, n: usize) {
-        for &slot in self.queue.range(..n.min(self.queue.len())) {
-            std::hint::black_box(self.find(&self.entry(slot).side).next());
-        }
+        let oldest = self.queue.range(..n.min(self.queue.len()));
+        oldest.for_each(|&slot| self.touch(&self.entry(slot).side));
+    }
+
+    fn touch(&self, side: &EdgeSide) {
+        let met = |&slot: &u32| meet(&self.entry(slot).side, side);
+        std::hint::black_box(self.index.find(self.hash(side), met));
     }
 
     /// The side that a link's entry belongs to, if it is still there.
@@ -262,7 +281,7 @@ impl Store {
                 entry.side.span_id = span_id;
                 (entry.phase, entry.at_ms, entry.number) = (phase, at_ms, number);
                 self.count_waiting(slot, true);
-                self.compact();
+                self.left(slot);
             }
             Change::Keep { slot } => self.mark(slot, |entry| entry.phase = Phase::Kept),
             Change::Paired { slot } => self.mark(slot, |entry| entry.paired = true),
@@ -292,13 +311,23 @@ impl Store {
         entry.number = self.push(slot);
         let hash = self.hash(&entry.side);
         self.hold(entry.side.origin);
+        let Self { index, chunks, hasher, .. } = self;
+        let at = |slot: u32| (slot as usize / CHUNK, slot as usize % CHUNK);
+        let of = |chunks: &[Box<[Entry]>], slot| chunks[at(slot).0][at(slot).1].side;
+        let rehash = |&slot: &u32| hash_of(hasher, &of(chunks, slot));
+        match index.entry(hash, |&other| meet(&of(chunks, other), &entry.side), rehash) {
+            Vacant(place) => {
+                place.insert(slot);
+            }
+            Occupied(place) => {
+                entry.is_shared = true;
+                let other = at(*place.get());
+                index.insert_unique(hash, slot, rehash);
+                chunks[other.0][other.1].is_shared = true;
+            }
+        }
         *self.entry_mut(slot) = entry;
         self.count_waiting(slot, true);
-        let Self { index, chunks, hasher, .. } = self;
-        index.insert_unique(hash, slot, |&i| {
-            let side = &chunks[i as usize / CHUNK][i as usize % CHUNK].side;
-            hash_of(hasher, side)
-        });
     }
 
     fn leave(&mut self, slot: u32) {
@@ -310,13 +339,23 @@ impl Store {
         self.entry_mut(slot).phase = Phase::Vacant;
         self.free.push(slot);
         self.release(side.origin);
-        self.compact();
+        self.left(slot);
     }
 
     /// A new place at the end of the queue: its number.
     fn push(&mut self, slot: u32) -> u64 {
         self.queue.push_back(slot);
         self.front + self.queue.len() as u64 - 1
+    }
+
+    /// An entry has left its place in the queue: places that are stale now are dropped.
+    fn left(&mut self, slot: u32) {
+        if self.queue.front() == Some(&slot) {
+            self.drop_stale();
+        }
+        if self.queue.len() > 2 * self.len() + STALE_MIN {
+            self.renumber();
+        }
     }
 
     fn mark(&mut self, slot: u32, mark: impl FnOnce(&mut Entry)) {
@@ -348,16 +387,12 @@ impl Store {
         self.origins.service(service).n_sides > self.max_items / 2
     }
 
-    /// Drops stale places of the queue.
-    fn compact(&mut self) {
+    fn drop_stale(&mut self) {
         while let Some(&slot) = self.queue.front()
             && !self.is_at(slot, self.front)
         {
             self.queue.pop_front();
             self.front += 1;
-        }
-        if self.queue.len() > 2 * self.len() + STALE_MIN {
-            self.renumber();
         }
     }
 
