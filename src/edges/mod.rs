@@ -11,4 +11,6 @@ pub use change::Change;
 pub use counts::{Connection, Counts, End};
 pub use pairing::{Book, Edge, arrive, close, expire, origin};
 pub use settings::Settings;
+#[cfg(test)]
+pub(crate) use store::Sizes as StoreSizes;
 pub use store::{Phase, Store};

@@ -169,6 +169,18 @@ impl Origins {
         service
     }
 
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> super::store::Sizes {
+        super::store::Sizes {
+            origins: self.entries.len(),
+            services: self.services.len(),
+            live_origins: self.index.len(),
+            live_services: self.service_index.len(),
+            unused: self.unused.len(),
+            ..super::store::Sizes::default()
+        }
+    }
+
     /// Everything but the indexes, which follow.
     pub(super) fn dump(&self, out: &mut Vec<u8>) {
         put_number(out, self.entries.len() as u128);

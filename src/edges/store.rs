@@ -76,6 +76,20 @@ pub enum Phase {
     Refuses = 5,
 }
 
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sizes {
+    pub(crate) entries: usize,
+    pub(crate) slots: usize,
+    pub(crate) index: usize,
+    pub(crate) queue: usize,
+    pub(crate) origins: usize,
+    pub(crate) services: usize,
+    pub(crate) live_origins: usize,
+    pub(crate) live_services: usize,
+    pub(crate) unused: usize,
+}
+
 fn hash_of(hasher: &RandomState, side: &EdgeSide) -> u64 {
     let (trace, place) = (u128::from_le_bytes(side.trace_id), u64::from_le_bytes(side.meets_at));
     hasher.hash_one((trace, place))
@@ -407,6 +421,16 @@ impl Store {
         }
         self.origins.forget_oldest();
         self.queue = places.into();
+    }
+
+    /// What is held: entries and origins that live, and the room of each table.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> Sizes {
+        let mut sizes = self.origins.sizes();
+        sizes.entries = self.len();
+        sizes.slots = self.n_slots as usize;
+        (sizes.index, sizes.queue) = (self.index.capacity(), self.queue.len());
+        sizes
     }
 
     /// Everything but the index, which follows.

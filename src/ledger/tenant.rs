@@ -371,3 +371,7 @@ mod edges_tests;
 #[cfg(test)]
 #[path = "edges_model_tests.rs"]
 mod edges_model;
+
+#[cfg(test)]
+#[path = "edges_flood_tests.rs"]
+mod edges_flood;
