@@ -16,6 +16,8 @@ const START: Duration = Duration::from_secs(1_000_000);
 #[derive(Debug, Clone, Copy)]
 struct Flood {
     services: u64,
+    /// Arrivals between the halves of a good pair, about.
+    distance: u64,
     /// Whether each span of the flood has a peer and a dimension that no other has.
     odd: bool,
     remember_completed: bool,
@@ -29,9 +31,14 @@ struct Arrival {
     good: bool,
 }
 
-/// The n-th arrival: one in 101 is a good call, whose answer comes a fifth of the store later.
-fn arrival(n: u64) -> Arrival {
-    let (distance, round) = (MAX_ITEMS as u64 / 5, UNPAIRED + 2);
+/// A fifth of the store: whoever floods, it holds that many.
+const NEAR: u64 = MAX_ITEMS as u64 / 5;
+/// Further than the store holds: only where the flood's own oldest give way.
+const FAR: u64 = 2 * MAX_ITEMS as u64;
+
+/// The n-th arrival: one in 102 is a good call, and one the answer to an old one.
+fn arrival(n: u64, distance: u64) -> Arrival {
+    let round = UNPAIRED + 2;
     let (call, role) = match n % round {
         0 => (Some(n), Role::Client),
         // The last place before the distance is over.
@@ -44,7 +51,7 @@ fn arrival(n: u64) -> Arrival {
 fn batch(numbers: std::ops::Range<u64>, flood: Flood) -> Batch {
     let mut batch = Batch::default();
     for n in numbers {
-        let Arrival { role, call, good } = arrival(n);
+        let Arrival { role, call, good } = arrival(n, flood.distance);
         let service = match (good, role) {
             (true, Role::Client) => "shop".to_owned(),
             (true, _) => "cart".to_owned(),
@@ -104,7 +111,10 @@ fn check(flood: Flood) {
         assert!(sizes.unused <= 2 * together, "{flood:?}: {sizes:?}");
     }
     let paired = tenant.counts().edges.ended(End::Paired) / 2;
-    let good = (0..ARRIVALS).map(arrival).filter(|a| a.good && a.role == Role::Server).count();
+    let good = (0..ARRIVALS)
+        .map(|n| arrival(n, flood.distance))
+        .filter(|a| a.good && a.role == Role::Server)
+        .count();
     assert!(paired * 100 >= good as u64 * 95, "{flood:?}: {paired} of {good} pairs");
     // A tick finds what is over; another what was remembered of it.
     for later in [1, 2] {
@@ -117,21 +127,21 @@ fn check(flood: Flood) {
 #[test]
 fn good_pairs_meet_while_one_service_floods() {
     for remember_completed in [true, false] {
-        check(Flood { services: 1, odd: false, remember_completed });
+        check(Flood { services: 1, distance: FAR, odd: false, remember_completed });
     }
 }
 
 #[test]
 fn good_pairs_meet_while_ten_thousand_services_flood() {
     for remember_completed in [true, false] {
-        check(Flood { services: 10_000, odd: false, remember_completed });
+        check(Flood { services: 10_000, distance: NEAR, odd: false, remember_completed });
     }
 }
 
 #[test]
 fn origins_end_with_their_sides_even_if_every_span_has_its_own() {
     for services in [1, 10_000] {
-        check(Flood { services, odd: true, remember_completed: true });
+        check(Flood { services, distance: NEAR, odd: true, remember_completed: true });
     }
 }
 
@@ -143,7 +153,7 @@ fn the_queue_stays_short_behind_a_side_that_waits_for_long() {
     settings.edges.remember_completed = false;
     let bounds = Bounds { span_metrics: Vec::new(), service_graphs: vec![1.0] };
     let tenant = Tenant::new(TenantId::single(), settings, &bounds, [1, 2, 3, 4]);
-    let flood = Flood { services: 1, odd: false, remember_completed: false };
+    let flood = Flood { services: 1, distance: NEAR, odd: false, remember_completed: false };
     tenant.apply(&batch(2..3, flood), START);
     let mut pairs = batch(0..1, flood);
     pairs.sides.push(EdgeSide { role: Role::Server, ..pairs.sides[0] });
