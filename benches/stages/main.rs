@@ -154,6 +154,7 @@ fn table(corpora: &[Corpus]) {
             row(&format!("{name}: decode + stage + apply"), stage + apply, naive);
         }
     }
+    corpora.iter().for_each(with_the_graph);
     let (tenant, mut catalog, mut offline) = many_series();
     let n_samples = offline.send(&tick(&tenant, &mut catalog), |_| {}).n_samples / 2;
     let collected = tick(&tenant, &mut catalog);
@@ -165,4 +166,28 @@ fn table(corpora: &[Corpus]) {
     println!("\n| what | ns a sample |\n|---|---|");
     println!("| collect: {n_samples} series copied under the lock, handed over | {collect:.1} |");
     println!("| encode + compress, remote write 1.0 | {encode:.0} |");
+}
+
+/// Both processors, five dimensions each. Every round comes an hour later than the one before, so that
+/// its spans are no copies.
+fn with_the_graph(corpus: &Corpus) {
+    let mut settings = settings(true);
+    settings.processors.service_graphs = true;
+    settings.service_graphs.dimensions = settings.span_metrics.dimensions.clone();
+    let plan = Plan::new(&settings, 1).expect("the settings are in order");
+    let (tenant, mut stager, mut now) = (tenant(), Stager::default(), NOW);
+    let staged = batches(&plan, corpus);
+    let [stage, apply] = in_turns([
+        &mut || {
+            black_box(stage_all(&mut stager, &plan, corpus));
+        },
+        &mut || {
+            now += Duration::from_hours(1);
+            staged.iter().for_each(|batch| tenant.apply(batch, now));
+        },
+    ])
+    .map(|time| time.as_secs_f64() * 1e9 / corpus.n_spans as f64);
+    let (name, both) = (format!("{}, and service graph", corpus.name), stage + apply);
+    println!("| {name}: decode + stage | {stage:.0} | {:.1} | | |", 1e3 / stage);
+    println!("| {name}: decode + stage + apply | {both:.0} | {:.1} | | |", 1e3 / both);
 }
