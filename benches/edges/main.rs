@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use spanmill::batch::{Batch, Class, EdgeSide, Labels, Origin, Range, Role, Weight};
+use spanmill::edges::{self, Book, Change, Edge, Store};
 use spanmill::ledger::{End, Settings, Tenant};
 use spanmill::stage::ServiceGraphs;
 use spanmill::tenant::TenantId;
@@ -26,7 +27,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }
-    println!("\n| pending sides | keys remembered | ns a side, best | mean | M sides/s |");
+    println!("\n| pending sides | keys remembered | pairing, ns a side | with rows | M sides/s |");
     println!("|---|---|---|---|---|");
     for n_pending in [10_000, 100_000, 1_000_000] {
         for remember in [true, false] {
@@ -40,9 +41,59 @@ fn main() {
     }
 }
 
+/// The store by itself: edges that are complete are counted and forgotten.
+struct Alone {
+    settings: edges::Settings,
+    store: Store,
+    n_edges: u64,
+}
+
+impl Alone {
+    fn new(settings: edges::Settings) -> Self {
+        let store = Store::new(settings.max_items, [1, 2, 3, 4]);
+        Self { settings, store, n_edges: 0 }
+    }
+
+    fn take(&mut self, batch: &Batch, now: Duration) {
+        let at_ms = i64::try_from(now.as_millis()).expect("within range");
+        edges::expire(self, at_ms);
+        let id = |range: &Range| edges::origin(self, range.slice(&batch.origin_text));
+        let origins: Vec<u32> = batch.origins.iter().map(id).collect();
+        for sides in batch.sides.chunks(16) {
+            self.store.warm(sides);
+            for side in sides {
+                let origin = origins[side.origin as usize];
+                edges::arrive(self, EdgeSide { origin, ..*side }, &[], at_ms);
+            }
+        }
+    }
+}
+
+impl Book for Alone {
+    fn settings(&self) -> &edges::Settings {
+        &self.settings
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn change(&mut self, change: Change<'_>) {
+        self.store.apply(change);
+    }
+
+    fn complete(&mut self, edge: &Edge) {
+        black_box(edge);
+        self.n_edges += 1;
+    }
+
+    fn end(&mut self, _: End) {}
+}
+
 /// Calls that are answered so many calls later.
 struct Traffic {
     batch: Batch,
+    alone: Alone,
     tenant: Tenant,
     n_calls: u64,
     n_pending: u64,
@@ -57,13 +108,14 @@ impl Traffic {
         settings.edges.wait = BATCH_TIME * (n_batches + 2);
         settings.edges.max_items = 4_000_000;
         settings.edges.remember_completed = remember_completed;
+        let alone = Alone::new(settings.edges.clone());
         let graphs = ServiceGraphs::default();
         let bounds = spanmill::ledger::Bounds {
             span_metrics: Vec::new(),
             service_graphs: graphs.histogram_buckets,
         };
         let tenant = Tenant::new(TenantId::single(), settings, &bounds, [1, 2, 3, 4]);
-        Self { batch: Batch::default(), tenant, n_calls: 0, n_pending, now: START }
+        Self { batch: Batch::default(), alone, tenant, n_calls: 0, n_pending, now: START }
     }
 
     /// The next calls, and the answers to old ones between them.
@@ -86,10 +138,19 @@ impl Traffic {
         self.batch.tallies.received = self.batch.sides.len() as u64;
     }
 
-    fn apply(&mut self) {
+    /// How long it took: pairing alone, and all that a tenant does.
+    fn take(&mut self) -> [Duration; 2] {
         self.now += BATCH_TIME;
-        self.tenant.apply(black_box(&self.batch), self.now);
+        let Self { batch, alone, tenant, now, .. } = self;
+        [took(|| alone.take(black_box(batch), *now)), took(|| tenant.apply(black_box(batch), *now))]
     }
+}
+
+fn took(work: impl FnOnce()) -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+    let start = Instant::now();
+    work();
+    start.elapsed()
 }
 
 fn side(call: u64, role: Role) -> EdgeSide {
@@ -126,29 +187,27 @@ fn time(n_pending: u64, remember: bool) {
     let mut traffic = Traffic::new(n_pending, remember);
     while traffic.n_calls < 3 * n_pending {
         traffic.fill();
-        traffic.apply();
+        traffic.take();
     }
-    let (mut best, mut sum) = (f64::MAX, 0.0);
+    let mut best = [f64::MAX; 2];
     for _ in 0..ROUNDS {
-        let (mut took, mut n_sides) = (Duration::ZERO, 0);
+        let (mut all, mut n_sides) = ([Duration::ZERO; 2], 0);
         while n_sides < SIDES_PER_ROUND {
             traffic.fill();
             n_sides += traffic.batch.sides.len() as u64;
-            #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
-            let start = Instant::now();
-            traffic.apply();
-            took += start.elapsed();
+            all.iter_mut().zip(traffic.take()).for_each(|(all, took)| *all += took);
         }
-        let ns = took.as_secs_f64() * 1e9 / n_sides as f64;
-        best = ns.min(best);
-        sum += ns;
+        for (best, took) in best.iter_mut().zip(all) {
+            *best = best.min(took.as_secs_f64() * 1e9 / n_sides as f64);
+        }
     }
     let counts = traffic.tenant.counts();
     assert_eq!(counts.sides_pending as u64, n_pending, "a steady state");
     assert_eq!(counts.edges.ended(End::Paired), 2 * (traffic.n_calls - n_pending));
-    let (mean, rate) = (sum / f64::from(ROUNDS), 1e3 / best);
-    let remembered = if remember { "yes" } else { "no" };
-    println!("| {n_pending} | {remembered} | {best:.0} | {mean:.0} | {rate:.1} |");
+    assert_eq!(traffic.alone.n_edges, traffic.n_calls - n_pending);
+    let [pairing, all] = best;
+    let (rate, remembered) = (1e3 / all, if remember { "yes" } else { "no" });
+    println!("| {n_pending} | {remembered} | {pairing:.0} | {all:.0} | {rate:.1} |");
 }
 
 fn memory(n_pending: u64) {
