@@ -59,7 +59,7 @@ impl Alone {
         edges::expire(self, at_ms);
         let id = |range: &Range| edges::origin(self, range.slice(&batch.origin_text));
         let origins: Vec<u32> = batch.origins.iter().map(id).collect();
-        for sides in batch.sides.chunks(16) {
+        for sides in batch.sides.chunks(edges::WARM) {
             self.store.warm(sides);
             for side in sides {
                 let origin = origins[side.origin as usize];

@@ -2,6 +2,7 @@
 
 mod change;
 mod counts;
+mod index;
 mod origins;
 mod pairing;
 mod settings;
@@ -13,4 +14,4 @@ pub use pairing::{Book, Edge, arrive, close, expire, origin};
 pub use settings::Settings;
 #[cfg(test)]
 pub(crate) use store::Sizes as StoreSizes;
-pub use store::{Phase, Store};
+pub use store::{Phase, Store, WARM};

@@ -4,14 +4,11 @@
 use super::change::Change;
 use super::counts::{Connection, End};
 use super::settings::Settings;
-use super::store::{Entry, Phase, Store};
+use super::store::{Entry, Phase, Store, WARM};
 use crate::batch::{Class, EdgeSide, Link, Origin, Role};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies.
 const SAME_KEY_MAX: usize = 1000;
-
-/// Entries at the front of the queue that are looked for together.
-const WARMED: usize = 16;
 
 /// Where decisions are written. A change is in the store when the call returns.
 pub trait Book {
@@ -378,8 +375,8 @@ pub fn expire(book: &mut impl Book, at_ms: i64) {
         if due_ms > at_ms {
             break;
         }
-        if n_ended.is_multiple_of(WARMED) {
-            book.store().warm_oldest(WARMED);
+        if n_ended.is_multiple_of(WARM) {
+            book.store().warm_oldest();
         }
         n_ended += 1;
         let span_id = entry.side.span_id;

@@ -1,33 +1,36 @@
 //! The store of edge sides: found by where they meet, in a queue by their time.
 //!
 //! Entries stand in a slab; the queue holds their slots in the order of arrival. An entry that leaves,
-//! or goes to the end of the queue again, leaves a stale place behind, known by its number; such places
-//! are dropped at the front, and all at once when they are more than the entries.
+//! or goes to the end of the queue again, leaves a gap behind; gaps are dropped at the front, and all
+//! at once when they are more than the entries.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 
 use ahash::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry::{Occupied, Vacant};
 
 use super::change::Change;
+use super::index::Index;
 use super::origins::Origins;
 use crate::batch::encoding::{BadEncoding, put_bytes, put_number};
 use crate::batch::{EdgeSide, Origin};
 
-/// Entries in one piece of the slab.
-const CHUNK: usize = 1024;
-/// Stale places of the queue that are not worth the trouble.
-const STALE_MIN: usize = 4096;
+/// Room for so many entries more is made at once, and for a sixteenth of those that are there.
+const ROOM: usize = 1024;
+/// Sides whose places are fetched together.
+pub const WARM: usize = 16;
+/// A place of the queue whose entry has left it.
+const GAP: u32 = u32::MAX;
+/// Gaps that are not worth the trouble.
+const GAPS_MIN: usize = 4096;
 /// Origins that nobody refers to, beyond which they are forgotten.
 const UNUSED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub struct Store {
-    hasher: RandomState,
-    index: HashTable<u32>,
-    chunks: Vec<Box<[Entry]>>,
-    n_slots: u32,
+    seed: [u64; 4],
+    index: Index,
+    entries: Vec<Entry>,
     /// Slots that are free; the last one is used next.
     free: Vec<u32>,
     /// Slots; the place at the front has the number `front`.
@@ -53,8 +56,6 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// It has paired already, and its end is counted.
     pub(super) paired: bool,
-    /// Others meet at the same place, or did.
-    is_shared: bool,
     /// How often it was held for its real other half.
     pub(super) n_held: u16,
 }
@@ -90,9 +91,12 @@ pub(crate) struct Sizes {
     pub(crate) unused: usize,
 }
 
-fn hash_of(hasher: &RandomState, side: &EdgeSide) -> u64 {
-    let (trace, place) = (u128::from_le_bytes(side.trace_id), u64::from_le_bytes(side.meets_at));
-    hasher.hash_one((trace, place))
+/// The two halves of a product, mixed: nobody knows what it is who does not know the seed.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 fn meet(one: &EdgeSide, other: &EdgeSide) -> bool {
@@ -117,7 +121,6 @@ const VACANT: Entry = Entry {
     receiver: 0,
     phase: Phase::Vacant,
     paired: false,
-    is_shared: false,
     n_held: 0,
 };
 
@@ -141,13 +144,11 @@ impl Store {
     /// `seed` keys the hash tables: it belongs to the state.
     pub fn new(max_items: usize, seed: [u64; 4]) -> Self {
         let [a, b, c, d] = seed;
-        let hasher = RandomState::with_seeds(a, b, c, d);
         Self {
-            origins: Origins::new(hasher.clone()),
-            hasher,
-            index: HashTable::new(),
-            chunks: Vec::new(),
-            n_slots: 0,
+            origins: Origins::new(RandomState::with_seeds(a, b, c, d)),
+            seed,
+            index: Index::new(),
+            entries: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
             front: 0,
@@ -159,7 +160,7 @@ impl Store {
 
     /// Sides that wait and keys that are remembered.
     pub fn len(&self) -> usize {
-        self.n_slots as usize - self.free.len()
+        self.entries.len() - self.free.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -189,61 +190,56 @@ impl Store {
     }
 
     pub(super) fn entry(&self, slot: u32) -> &Entry {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &self.entries[slot as usize]
     }
 
     /// The slot that the next entry takes.
     pub(super) fn next_slot(&self) -> u32 {
-        self.free.last().copied().unwrap_or(self.n_slots)
+        let unused = || u32::try_from(self.entries.len()).expect("fewer than 2^32 entries");
+        self.free.last().copied().unwrap_or_else(unused)
     }
 
     /// Shows each entry that meets where `side` does, in no order.
     #[inline]
     pub(super) fn each(&self, side: &EdgeSide, mut show: impl FnMut(u32, &Entry)) {
-        let hash = self.hash(side);
-        let Some(&slot) = self.index.find(hash, |&slot| meet(&self.entry(slot).side, side)) else {
-            return;
-        };
-        if !self.entry(slot).is_shared {
-            return show(slot, self.entry(slot));
-        }
-        for &slot in self.index.iter_hash(hash) {
+        self.index.find(self.hash(side), |slot| {
             let entry = self.entry(slot);
             if meet(&entry.side, side) {
                 show(slot, entry);
             }
-        }
+            false
+        });
     }
 
     /// Brings the places where these sides meet nearer: their memory is waited for together.
     pub fn warm(&self, sides: &[EdgeSide]) {
-        sides.iter().for_each(|side| self.touch(side));
+        let mut slots = [None; WARM];
+        for (slot, side) in slots.iter_mut().zip(sides) {
+            *slot = self.index.find(self.hash(side), |_| true);
+        }
+        for slot in slots.into_iter().flatten() {
+            black_box((self.entry(slot).side.start_unix_nano, self.entry(slot).phase));
+        }
     }
 
     /// The same for the entries at the front of the queue.
-    pub(super) fn warm_oldest(&self, n: usize) {
-        let oldest = self.queue.range(..n.min(self.queue.len()));
-        oldest.for_each(|&slot| self.touch(&self.entry(slot).side));
-    }
-
-    fn touch(&self, side: &EdgeSide) {
-        let met = |&slot: &u32| meet(&self.entry(slot).side, side);
-        std::hint::black_box(self.index.find(self.hash(side), met));
+    pub(super) fn warm_oldest(&self) {
+        let places = self.queue.range(..(2 * WARM).min(self.queue.len()));
+        for &slot in places.filter(|slot| **slot != GAP) {
+            black_box(self.index.find(self.hash(&self.entry(slot).side), |_| true));
+        }
     }
 
     /// The side that a link's entry belongs to, if it is still there.
     pub(super) fn receiver_of(&self, link: &Entry) -> Option<u32> {
-        if link.receiver >= self.n_slots {
-            return None;
-        }
-        let Entry { side, phase, .. } = self.entry(link.receiver);
+        let Entry { side, phase, .. } = self.entries.get(link.receiver as usize)?;
         let same = side.span_id == link.side.span_id
             && side.start_unix_nano == link.side.start_unix_nano
             && side.end_unix_nano == link.side.end_unix_nano;
         (same && matches!(phase, Phase::Waits | Phase::Done)).then_some(link.receiver)
     }
 
-    /// The entry at the front of the queue, which is never a stale place.
+    /// The entry at the front of the queue, which is never a gap.
     pub(super) fn oldest(&self) -> Option<u32> {
         self.queue.front().copied()
     }
@@ -260,22 +256,21 @@ impl Store {
     fn oldest_from(&self, number: u64, wanted: impl Fn(&Entry) -> bool) -> Option<u32> {
         let skipped = usize::try_from(number.saturating_sub(self.front)).unwrap_or(usize::MAX);
         let skipped = skipped.min(self.queue.len());
-        let places = (self.front + skipped as u64..).zip(self.queue.range(skipped..));
-        let mut live = places.filter(|(number, slot)| self.is_at(**slot, *number));
-        live.find(|(_, slot)| wanted(self.entry(**slot))).map(|(_, slot)| *slot)
-    }
-
-    fn is_at(&self, slot: u32, number: u64) -> bool {
-        let entry = self.entry(slot);
-        entry.number == number && entry.phase != Phase::Vacant
+        let places = self.queue.range(skipped..);
+        let mut places = places.copied().filter(|slot| *slot != GAP);
+        places.find(|&slot| wanted(self.entry(slot)))
     }
 
     fn hash(&self, side: &EdgeSide) -> u64 {
-        hash_of(&self.hasher, side)
+        let trace = u128::from_le_bytes(side.trace_id);
+        let [a, b, c, d] = self.seed;
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+        let of_trace = folded(trace as u64 ^ a, (trace >> 64) as u64 ^ b);
+        folded(of_trace ^ u64::from_le_bytes(side.meets_at) ^ c, d | 1)
     }
 
     fn entry_mut(&mut self, slot: u32) -> &mut Entry {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &mut self.entries[slot as usize]
     }
 
     /// Applies one change. One that was decided on this store always fits.
@@ -289,13 +284,13 @@ impl Store {
             }
             Change::Again { slot, phase, at_ms, span_id } => {
                 self.count_waiting(slot, false);
+                self.leave_place(slot);
                 let number = self.push(slot);
                 let entry = self.entry_mut(slot);
                 entry.n_held += u16::from(phase == Phase::Waits);
                 entry.side.span_id = span_id;
                 (entry.phase, entry.at_ms, entry.number) = (phase, at_ms, number);
                 self.count_waiting(slot, true);
-                self.left(slot);
             }
             Change::Keep { slot } => self.mark(slot, |entry| entry.phase = Phase::Kept),
             Change::Paired { slot } => self.mark(slot, |entry| entry.paired = true),
@@ -317,29 +312,15 @@ impl Store {
     fn enter(&mut self, slot: u32, mut entry: Entry) {
         assert_eq!(slot, self.next_slot(), "an entry takes the slot that was decided");
         if self.free.pop().is_none() {
-            if self.n_slots as usize == self.chunks.len() * CHUNK {
-                self.chunks.push(vec![VACANT; CHUNK].into());
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(ROOM + self.entries.len() / 16);
             }
-            self.n_slots += 1;
+            self.entries.push(VACANT);
         }
         entry.number = self.push(slot);
         let hash = self.hash(&entry.side);
         self.hold(entry.side.origin);
-        let Self { index, chunks, hasher, .. } = self;
-        let at = |slot: u32| (slot as usize / CHUNK, slot as usize % CHUNK);
-        let of = |chunks: &[Box<[Entry]>], slot| chunks[at(slot).0][at(slot).1].side;
-        let rehash = |&slot: &u32| hash_of(hasher, &of(chunks, slot));
-        match index.entry(hash, |&other| meet(&of(chunks, other), &entry.side), rehash) {
-            Vacant(place) => {
-                place.insert(slot);
-            }
-            Occupied(place) => {
-                entry.is_shared = true;
-                let other = at(*place.get());
-                index.insert_unique(hash, slot, rehash);
-                chunks[other.0][other.1].is_shared = true;
-            }
-        }
+        self.index.insert(hash, slot);
         *self.entry_mut(slot) = entry;
         self.count_waiting(slot, true);
     }
@@ -348,12 +329,11 @@ impl Store {
         self.count_waiting(slot, false);
         let side = self.entry(slot).side;
         let hash = self.hash(&side);
-        let found = self.index.find_entry(hash, |&i| i == slot);
-        found.expect("an entry that leaves is in the index").remove();
+        self.index.remove(hash, slot);
+        self.leave_place(slot);
         self.entry_mut(slot).phase = Phase::Vacant;
         self.free.push(slot);
         self.release(side.origin);
-        self.left(slot);
     }
 
     /// A new place at the end of the queue: its number.
@@ -362,13 +342,16 @@ impl Store {
         self.front + self.queue.len() as u64 - 1
     }
 
-    /// An entry has left its place in the queue: places that are stale now are dropped.
-    fn left(&mut self, slot: u32) {
-        if self.queue.front() == Some(&slot) {
-            self.drop_stale();
+    /// An entry leaves its place in the queue. There is never a gap at the front.
+    fn leave_place(&mut self, slot: u32) {
+        let place = self.entry(slot).number - self.front;
+        self.queue[usize::try_from(place).expect("a place of the queue")] = GAP;
+        while self.queue.front() == Some(&GAP) {
+            self.queue.pop_front();
+            self.front += 1;
         }
-        if self.queue.len() > 2 * self.len() + STALE_MIN {
-            self.renumber();
+        if self.queue.len() > 2 * self.len() + GAPS_MIN {
+            self.close_gaps();
         }
     }
 
@@ -401,26 +384,13 @@ impl Store {
         self.origins.service(service).n_sides > self.max_items / 2
     }
 
-    fn drop_stale(&mut self) {
-        while let Some(&slot) = self.queue.front()
-            && !self.is_at(slot, self.front)
-        {
-            self.queue.pop_front();
-            self.front += 1;
-        }
-    }
-
-    fn renumber(&mut self) {
-        let places: Vec<u32> = (self.front..)
-            .zip(&self.queue)
-            .filter(|(number, slot)| self.is_at(**slot, *number))
-            .map(|(_, slot)| *slot)
-            .collect();
-        for (number, &slot) in (self.front..).zip(&places) {
+    fn close_gaps(&mut self) {
+        self.queue.retain(|slot| *slot != GAP);
+        for (number, place) in (self.front..).zip(0..self.queue.len()) {
+            let slot = self.queue[place];
             self.entry_mut(slot).number = number;
         }
         self.origins.forget_oldest();
-        self.queue = places.into();
     }
 
     /// What is held: entries and origins that live, and the room of each table.
@@ -428,7 +398,7 @@ impl Store {
     pub(crate) fn sizes(&self) -> Sizes {
         let mut sizes = self.origins.sizes();
         sizes.entries = self.len();
-        sizes.slots = self.n_slots as usize;
+        sizes.slots = self.entries.len();
         (sizes.index, sizes.queue) = (self.index.capacity(), self.queue.len());
         sizes
     }
@@ -437,8 +407,7 @@ impl Store {
     pub fn dump(&self, out: &mut Vec<u8>) {
         self.origins.dump(out);
         let mut text = Vec::new();
-        for slot in 0..self.n_slots {
-            let entry = self.entry(slot);
+        for entry in &self.entries {
             text.clear();
             if entry.phase != Phase::Vacant {
                 entry.side.encode(&mut text);

@@ -121,7 +121,9 @@ fn check(flood: Flood) {
         tenant.tick(START + Duration::from_secs(60 * later));
     }
     let StoreSizes { entries, live_origins, live_services, .. } = sizes(&tenant);
-    assert_eq!((entries, live_origins, live_services), (0, 0, 0), "{flood:?}");
+    assert_eq!(entries, 0, "{flood:?}");
+    // Some that nobody refers to are kept for the next batch.
+    assert!(live_origins < 1024 && live_services <= live_origins, "{flood:?}: {live_origins}");
 }
 
 #[test]

@@ -19,9 +19,6 @@ use crate::tenant::TenantId;
 /// Ticks of a tenant are at least so far apart: room for a zero and for a marker between them.
 const TICK_DISTANCE_MS: i64 = 2;
 
-/// Edge sides that are looked for together, before they are met one after the other.
-const WARMED: usize = 16;
-
 #[derive(Debug)]
 pub struct Tenant {
     id: TenantId,
@@ -167,9 +164,8 @@ impl World {
         let mut links = batch.links.iter().as_slice();
         let mut desk = self.desk(log);
         for (i, side) in (0..).zip(&batch.sides) {
-            if (i as usize).is_multiple_of(WARMED) {
-                let next = &batch.sides[i as usize..];
-                desk.state.edges().warm(&next[..next.len().min(WARMED)]);
+            if (i as usize).is_multiple_of(edges::WARM) {
+                desk.state.edges().warm(&batch.sides[i as usize..]);
             }
             let n_links = links.iter().take_while(|link| link.side == i).count();
             let (own_links, rest) = links.split_at(n_links);
