@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use spanmill::batch::{Batch, Class, EdgeSide, Labels, Origin, Range, Role, Weight};
+use spanmill::batch::{Batch, Class, EdgeSide, Labels, Origin, Range, Role};
 use spanmill::edges::{self, Book, Change, Edge, Store};
 use spanmill::ledger::{End, Settings, Tenant};
 use spanmill::stage::ServiceGraphs;
@@ -166,7 +166,7 @@ fn side(call: u64, role: Role) -> EdgeSide {
         span_id: if role.calls() { meets_at } else { mixed(high).to_be_bytes() },
         start_unix_nano: 1_800_000_000_000_000_000,
         end_unix_nano: 1_800_000_000_000_000_000 + low % 2_000_000_000,
-        weight: Weight::ONE,
+        weight: None,
         origin: u32::try_from((high + called) % SERVICES).expect("few"),
         role,
         class: Class::Plain,

@@ -14,17 +14,19 @@ pub fn latency_nano(start_unix_nano: u64, end_unix_nano: u64) -> Option<u64> {
     (latency <= LATENCY_MAX_NANO && start_unix_nano != 0).then_some(latency)
 }
 
-/// One half of a call between two services.
+/// One side of a request between two services.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EdgeSide {
     pub trace_id: [u8; 16],
     /// Where the two sides meet: the id of the calling span, which is the parent id of the called one.
-    /// A side that meets nobody there (a root, a client that receives) has its own id.
+    /// A side that meets nobody there (a root, a client that receives) has its own id; roots have
+    /// zeros where all of a trace are one, as in Tempo.
     pub meets_at: [u8; 8],
     pub span_id: [u8; 8],
     pub start_unix_nano: u64,
     pub end_unix_nano: u64,
-    pub weight: Weight,
+    /// `None` where the span tells none.
+    pub weight: Option<Weight>,
     /// Index into the batch's origins; in the store of edge sides, the store's id of it.
     pub origin: u32,
     pub role: Role,
@@ -104,7 +106,7 @@ impl EdgeSide {
         span_id: [0; 8],
         start_unix_nano: 0,
         end_unix_nano: 0,
-        weight: Weight::ONE,
+        weight: None,
         origin: 0,
         role: Role::Client,
         class: Class::Plain,
@@ -117,6 +119,11 @@ impl EdgeSide {
         latency_nano(self.start_unix_nano, self.end_unix_nano).unwrap_or_default()
     }
 
+    /// Whether it is the calling side of a request.
+    pub fn seeks_answer(&self) -> bool {
+        self.role.calls() && self.class != Class::Receives
+    }
+
     /// Whether nobody can meet it at its own place.
     pub fn is_alone(&self) -> bool {
         self.root || (self.role.calls() && self.class == Class::Receives)
@@ -126,7 +133,8 @@ impl EdgeSide {
         for part in [&self.trace_id[..], &self.meets_at, &self.span_id] {
             out.extend_from_slice(part);
         }
-        for n in [self.start_unix_nano, self.end_unix_nano, self.weight.to_bits()] {
+        let weight = self.weight.map_or(0, |weight| weight.as_f64().to_bits());
+        for n in [self.start_unix_nano, self.end_unix_nano, weight] {
             put_number(out, n.into());
         }
         put_number(out, self.origin.into());
@@ -141,7 +149,10 @@ impl EdgeSide {
             span_id: decoder.array("span id")?,
             start_unix_nano: decoder.int("start")?,
             end_unix_nano: decoder.int("end")?,
-            weight: Weight::from_bits(decoder.int("weight")?).ok_or(BadEncoding("weight"))?,
+            weight: match decoder.int("weight")? {
+                0 => None,
+                bits => Some(Weight::new(f64::from_bits(bits)).ok_or(BadEncoding("weight"))?),
+            },
             origin: decoder.int("origin")?,
             role: of(&Role::ALL, decoder.byte("role")?)?,
             class: of(&Class::ALL, decoder.byte("class")?)?,

@@ -1,5 +1,7 @@
 //! Totals that stay exact: a whole number, and apart from it the fractional rest of odd weights.
 
+use std::num::NonZeroU64;
+
 /// A running total. While all weights are 1 the rest is 0 and the total is a whole number, however
 /// large; it can never stick, as one float accumulator would.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -10,34 +12,34 @@ pub struct Total {
 }
 
 /// How many spans a span stands for: a finite number in [1e-6, 1e6].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Weight(f64);
+/// Kept as bits, which are never 0, so that no weight at all takes no more room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight(NonZeroU64);
 
 impl Weight {
-    pub const ONE: Self = Self(1.0);
+    pub const ONE: Self = Self(NonZeroU64::new(1.0_f64.to_bits()).expect("bits of a number"));
     const MAX: f64 = 1e6;
 
     /// `None` where the weight is out of bounds (CONTRACT.md 4).
     pub fn new(weight: f64) -> Option<Self> {
-        (1.0 / Self::MAX..=Self::MAX).contains(&weight).then_some(Self(weight))
+        (1.0 / Self::MAX..=Self::MAX).contains(&weight).then(|| Self::of(weight))
     }
 
     /// `None` where the sampling ratio is out of bounds.
     pub fn of_ratio(ratio: f64) -> Option<Self> {
-        (1.0 / Self::MAX..=Self::MAX).contains(&ratio).then(|| Self(1.0 / ratio))
+        (1.0 / Self::MAX..=Self::MAX).contains(&ratio).then(|| Self::of(1.0 / ratio))
     }
 
-    /// For logs: [`from_bits`](Self::from_bits) has it back.
-    pub fn to_bits(self) -> u64 {
-        self.0.to_bits()
+    fn of(weight: f64) -> Self {
+        Self(NonZeroU64::new(weight.to_bits()).unwrap_or(Self::ONE.0))
     }
 
-    pub fn from_bits(bits: u64) -> Option<Self> {
-        Self::new(f64::from_bits(bits))
+    pub fn as_f64(self) -> f64 {
+        f64::from_bits(self.0.get())
     }
 
     pub fn is_one(self) -> bool {
-        self.0.to_bits() == 1.0_f64.to_bits()
+        self == Self::ONE
     }
 }
 
@@ -68,7 +70,7 @@ impl Total {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a weighted total is compared within 1e-9")]
-        let product = n as f64 * weight.0;
+        let product = n as f64 * weight.as_f64();
         let whole = product.floor();
         #[expect(
             clippy::cast_possible_truncation,

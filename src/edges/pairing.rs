@@ -67,7 +67,6 @@ pub fn arrive(book: &mut impl Book, mut side: EdgeSide, links: &[Link], at_ms: i
     }
     let mut arrival = Arrival { book, side, at_ms };
     let met = arrival.met();
-    let calls = side.role.calls() && side.class != Class::Receives;
     if side.class == Class::Filtered {
         arrival.refuse(&met);
     } else if remembers && met.copy {
@@ -76,7 +75,7 @@ pub fn arrive(book: &mut impl Book, mut side: EdgeSide, links: &[Link], at_ms: i
         arrival.book.end(End::Expired);
     } else if side.class == Class::Database {
         arrival.database(&met);
-    } else if calls {
+    } else if side.seeks_answer() {
         arrival.call(&met);
     } else {
         let entered = arrival.called(&met, !links.is_empty());
@@ -98,14 +97,13 @@ impl<B: Book> Arrival<'_, B> {
         let mut met = Met::default();
         store.each(side, |slot, entry| {
             let other = &entry.side;
-            let calls = other.role.calls() && other.class != Class::Receives;
             met.n += 1;
             match entry.phase {
                 Phase::Vacant => {}
                 Phase::Waits | Phase::Kept => {
                     met.copy |=
                         other.role.calls() == side.role.calls() && other.span_id == side.span_id;
-                    if calls {
+                    if other.seeks_answer() {
                         met.caller = Some(slot);
                     } else {
                         met.called.push(slot);
@@ -218,7 +216,7 @@ impl<B: Book> Arrival<'_, B> {
             _ if (met.done && !has_links) || met.n >= SAME_KEY_MAX => {
                 self.book.end(End::Surplus);
             }
-            _ => return self.enter(Phase::Waits, 0, self.side),
+            _ => return Some(self.enter(Phase::Waits, 0, self.side)),
         }
         None
     }
@@ -234,7 +232,6 @@ impl<B: Book> Arrival<'_, B> {
             self.book.end(End::Paired);
         }
         let remember = self.book.settings().remember_completed;
-        let mut by_itself = has_links;
         match caller.phase {
             Phase::Waits if keeps => self.book.change(Change::Keep { slot }),
             Phase::Waits if remember && !has_links => {
@@ -243,19 +240,20 @@ impl<B: Book> Arrival<'_, B> {
             Phase::Waits => self.book.change(Change::Leave { slot }),
             _ => {}
         }
-        by_itself |= keeps && remember;
-        if by_itself && n_there < SAME_KEY_MAX {
-            return self.enter(Phase::Done, 0, self.side);
-        }
-        None
+        let by_itself = has_links || (keeps && remember);
+        (by_itself && n_there < SAME_KEY_MAX).then(|| self.enter(Phase::Done, 0, self.side))
     }
 
     /// A context that a link of the side in `receiver` names.
     fn link(&mut self, receiver: u32, link: &Link) {
-        let (trace_id, meets_at) = (link.trace_id, link.span_id);
-        let class = Class::Plain;
-        let side = EdgeSide { trace_id, meets_at, root: false, class, ..self.side };
-        let side = EdgeSide { role: Role::Consumer, ..side };
+        let side = EdgeSide {
+            trace_id: link.trace_id,
+            meets_at: link.span_id,
+            role: Role::Consumer,
+            class: Class::Plain,
+            root: false,
+            ..self.side
+        };
         let entry = Entry::of_link(side, receiver);
         if self.book.store().receiver_of(&entry) != Some(receiver) {
             // A store smaller than the links of one span has sent the side away.
@@ -298,8 +296,8 @@ impl<B: Book> Arrival<'_, B> {
         self.book.change(Change::Replace { slot, side });
     }
 
-    /// The one that came last says what kind of connection it is (CONTRACT.md 8); messages that are
-    /// followed by their links are messages whoever came last.
+    /// The one that came last says what kind of connection it is (reference/tempo.md 3.4); messages that
+    /// are followed by their links are messages whoever came last.
     fn complete(&mut self, client: EdgeSide, server: EdgeSide) {
         let message = client.class == Class::Sends && server.role == Role::Consumer;
         let connection = if message || self.side.role.is_messaging() {
@@ -355,13 +353,13 @@ impl<B: Book> Arrival<'_, B> {
     }
 
     /// Makes room first.
-    fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> Option<u32> {
+    fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> u32 {
         while self.book.store().len() >= self.book.settings().max_items {
             make_room(self.book);
         }
         let slot = self.book.store().next_slot();
         self.book.change(Change::Enter { slot, phase, at_ms: self.at_ms, receiver, side });
-        Some(slot)
+        slot
     }
 }
 
@@ -379,32 +377,28 @@ pub fn expire(book: &mut impl Book, at_ms: i64) {
             book.store().warm_oldest();
         }
         n_ended += 1;
+        let edge = if entry.is_pending() { virtual_edge(book, &entry.side) } else { None };
         let span_id = entry.side.span_id;
-        let named = entry.is_pending().then(|| virtual_edge(book, &entry.side));
-        let Some(named) = named else {
-            book.change(Change::Leave { slot });
-            continue;
-        };
-        let Some(edge) = named else {
-            book.end(End::Expired);
-            book.change(Change::Leave { slot });
-            continue;
-        };
-        let is_held = edge.client.is_some()
-            && entry.side.class != Class::Receives
-            && entry.n_held < book.settings().hold_virtual;
-        if is_held {
+        if edge.is_some() && is_held(book.settings(), &entry) {
             book.change(Change::Again { slot, phase: Phase::Waits, at_ms: due_ms, span_id });
             continue;
         }
-        book.complete(&edge);
-        book.end(End::Virtual);
-        if book.settings().remember_completed {
-            book.change(Change::Again { slot, phase: Phase::Done, at_ms, span_id });
-        } else {
-            book.change(Change::Leave { slot });
+        // One that was kept may have paired a moment ago.
+        let completed = edge.is_some() || entry.phase == Phase::Kept;
+        if entry.is_pending() {
+            end_alone(book, edge, End::Expired);
         }
+        book.change(if completed && book.settings().remember_completed {
+            Change::Again { slot, phase: Phase::Done, at_ms, span_id }
+        } else {
+            Change::Leave { slot }
+        });
     }
+}
+
+/// A calling side that has time left for its real other side.
+fn is_held(settings: &Settings, entry: &Entry) -> bool {
+    entry.side.seeks_answer() && entry.n_held < settings.hold_virtual
 }
 
 /// The end of everything: roots have been called by somebody, what else waits has waited in vain.
@@ -412,14 +406,8 @@ pub fn close(book: &mut impl Book) {
     while let Some(slot) = book.store().oldest() {
         let entry = *book.store().entry(slot);
         if entry.is_pending() {
-            let edge = virtual_edge(book, &entry.side);
-            match edge.filter(|edge| edge.client.is_none()) {
-                Some(edge) => {
-                    book.complete(&edge);
-                    book.end(End::Virtual);
-                }
-                None => book.end(End::Expired),
-            }
+            let edge = virtual_edge(book, &entry.side).filter(|edge| edge.client.is_none());
+            end_alone(book, edge, End::Expired);
         }
         book.change(Change::Leave { slot });
     }
@@ -427,18 +415,25 @@ pub fn close(book: &mut impl Book) {
 
 /// The store is full: somebody gives way. A side that would become a virtual edge becomes one.
 fn make_room(book: &mut impl Book) {
-    let Some((slot, of_service)) = book.store().next_to_yield() else { return };
+    let (slot, of_service) =
+        book.store().next_to_yield().expect("a full store has an oldest entry");
     let entry = *book.store().entry(slot);
     if entry.is_pending() {
-        match virtual_edge(book, &entry.side) {
-            Some(edge) => {
-                book.complete(&edge);
-                book.end(End::Virtual);
-            }
-            None => book.end(End::Evicted),
-        }
+        let edge = virtual_edge(book, &entry.side);
+        end_alone(book, edge, End::Evicted);
     }
     book.change(if of_service { Change::Yield { slot } } else { Change::Leave { slot } });
+}
+
+/// A side ends alone: as a virtual edge, if it makes one.
+fn end_alone(book: &mut impl Book, edge: Option<Edge>, otherwise: End) {
+    match edge {
+        Some(edge) => {
+            book.complete(&edge);
+            book.end(End::Virtual);
+        }
+        None => book.end(otherwise),
+    }
 }
 
 /// The edge of a side whose other half does not come, if there is one.

@@ -110,7 +110,8 @@ impl Phase {
         [Self::Vacant, Self::Waits, Self::Kept, Self::Done, Self::Link, Self::Refuses];
 
     pub(super) fn of(byte: u8) -> Result<Self, BadEncoding> {
-        Self::ALL.get(usize::from(byte)).copied().ok_or(BadEncoding("phase"))
+        let phase = Self::ALL.get(usize::from(byte)).filter(|phase| **phase != Self::Vacant);
+        phase.copied().ok_or(BadEncoding("phase"))
     }
 }
 
@@ -295,10 +296,13 @@ impl Store {
             Change::Keep { slot } => self.mark(slot, |entry| entry.phase = Phase::Kept),
             Change::Paired { slot } => self.mark(slot, |entry| entry.paired = true),
             Change::Replace { slot, side } => {
-                let before = self.entry(slot).side.origin;
+                let Entry { side: before, number, .. } = *self.entry(slot);
                 self.mark(slot, |entry| entry.side = side);
                 self.hold(side.origin);
-                self.release(before);
+                self.release(before.origin);
+                let service = self.origins.service_id(side.origin);
+                let oldest = self.origins.service(service).oldest.min(number);
+                self.origins.set_oldest(service, oldest);
             }
             Change::Leave { slot } => self.leave(slot),
             Change::Yield { slot } => {
@@ -427,3 +431,7 @@ impl Store {
         put_number(out, self.dominant.map_or(0, |service| u128::from(service) + 1));
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

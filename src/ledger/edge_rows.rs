@@ -17,7 +17,7 @@ pub(super) struct EdgeRows {
     virtual_caller: String,
     buckets: Buckets,
     n_buckets: [usize; Table::ALL.len()],
-    index: HashMap<Ends, usize, RandomState>,
+    index: HashMap<EdgeKey, usize, RandomState>,
     known: Vec<Known>,
     /// Label sets of those that are known.
     text: Vec<u8>,
@@ -28,7 +28,7 @@ pub(super) struct EdgeRows {
 }
 
 /// The origins of both sides and the kind of connection, which decide the label set.
-type Ends = u128;
+type EdgeKey = u128;
 
 /// An edge, and where it stands in each table.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ struct Known {
 /// Edges that are known at the same time.
 const KNOWN_MAX: usize = 10_000;
 
-/// A name of the virtual node's place.
+// Labels, and values of the label `virtual_node`.
 const CLIENT: &str = "client";
 const SERVER: &str = "server";
 
@@ -107,13 +107,13 @@ impl EdgeRows {
         let origin = |side: &Option<EdgeSide>| {
             u128::from(side.as_ref().map_or(u32::MAX, |side| side.origin))
         };
-        let ends =
+        let key =
             (edge.connection as u128) << 64 | origin(&edge.client) << 32 | origin(&edge.server);
-        let known = self.index.get(&ends).copied().unwrap_or_else(|| {
+        let known = self.index.get(&key).copied().unwrap_or_else(|| {
             let labels = self.labels(store, edge);
             let none = [None; Table::ALL.len()];
             self.known.push(Known { labels, slots: none, rows: none });
-            self.index.insert(ends, self.known.len() - 1);
+            self.index.insert(key, self.known.len() - 1);
             self.known.len() - 1
         });
         self.add(known, edge);
@@ -121,8 +121,8 @@ impl EdgeRows {
 
     fn add(&mut self, known: usize, edge: &Edge) {
         let series = self.series;
-        let weight =
-            edge.client.as_ref().or(edge.server.as_ref()).map_or(Weight::ONE, |side| side.weight);
+        let told = |side: &Option<EdgeSide>| side.as_ref().and_then(|side| side.weight);
+        let weight = told(&edge.client).or_else(|| told(&edge.server)).unwrap_or(Weight::ONE);
         let of = |latency_nano, side| Seen { latency_nano, weight, side };
         let nobody = of(0, None);
         if series.requests {
@@ -181,6 +181,7 @@ impl EdgeRows {
         let Known { labels, slots, rows } = &mut all[known];
         *rows[table as usize].get_or_insert_with(|| {
             of_rows.push(known);
+            // A row whose slot is known goes without its labels.
             let start = fold.text.len();
             if slots[table as usize].is_none() {
                 fold.text.extend_from_slice(labels.slice(text));

@@ -1,7 +1,7 @@
 //! A flood of sides that nobody answers: good pairs still meet, and every table keeps its bound.
 
 use super::*;
-use crate::batch::{Labels, Origin, Range, Role, Weight, push_label};
+use crate::batch::{Labels, Origin, Range, Role, push_label};
 use crate::edges::StoreSizes;
 
 const MAX_ITEMS: usize = 10_000;
@@ -74,7 +74,7 @@ fn batch(numbers: std::ops::Range<u64>, flood: Flood) -> Batch {
             span_id: n.to_be_bytes(),
             start_unix_nano: 1,
             end_unix_nano: 2,
-            weight: Weight::ONE,
+            weight: None,
             origin: u32::try_from(batch.origins.len() - 1).expect("few"),
             role,
             class: Class::Plain,

@@ -135,6 +135,8 @@ impl<'s> Naive<'s> {
         for side in Vec::<Side>::into_iter(over) {
             if !side.paired {
                 self.in_vain(&side, true);
+            } else if !is_called(&side) && self.settings.edges.remember_completed {
+                self.remember(&side);
             }
         }
         self.done.retain(|(_, _, until)| *until > now);
@@ -180,10 +182,10 @@ impl<'s> Naive<'s> {
         };
         if self.settings.edges.remember_completed && self.is_copy(&side) {
             self.end(End::Duplicate);
-        } else if part == Part::Database {
-            self.database(&side);
         } else if self.is_refused(&side) {
             self.end(End::Expired);
+        } else if part == Part::Database {
+            self.database(&side);
         } else {
             self.meet(side);
         }
@@ -421,7 +423,8 @@ impl<'s> Naive<'s> {
         *self.totals.completed.entry(connection.name()).or_default() += 1;
         let series = self.settings.edge_series;
         let labels = self.labels(connection, client, server);
-        let ratio = client.or(server).map_or(0.0, |span| span.ratio);
+        let told = |span: Option<&Plain>| span.map(|span| span.ratio).filter(|ratio| *ratio != 0.0);
+        let ratio = told(client).or_else(|| told(server)).unwrap_or_default();
         let weight = if ratio == 0.0 { 1.0 } else { 1.0 / ratio };
         let mut add = |on: bool, table, ms: Option<u64>| {
             if !on {

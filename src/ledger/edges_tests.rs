@@ -32,7 +32,7 @@ fn half(service: &'static str, role: Role, (trace, span, parent): (u8, u8, u8)) 
         span_id: [span; 8],
         start_unix_nano: 100 * SECOND,
         end_unix_nano: 101 * SECOND,
-        weight: Weight::ONE,
+        weight: None,
         origin: 0,
         role,
         class,
@@ -71,7 +71,7 @@ impl Half {
     }
 
     fn weight(mut self, weight: f64) -> Self {
-        self.side.weight = Weight::new(weight).expect("within bounds");
+        self.side.weight = Weight::new(weight);
         self
     }
 }
@@ -349,6 +349,11 @@ fn an_edge_has_failed_if_either_side_has_and_weighs_what_its_client_weighs() {
     for order in [[calls, answers], [answers, calls]] {
         assert_eq!(Graph::new(|_| {}).tell(&order).totals(), totals(&expected));
     }
+    // Where the client tells none, the server's.
+    let mut calls = calls;
+    calls.side.weight = None;
+    let found = Graph::new(|_| {}).tell(&[calls, answers]).totals();
+    assert_eq!((found["shop>cart:"], found["EdgeClient shop>cart:"]), (2.0, 6.0));
 }
 
 #[test]
@@ -398,6 +403,15 @@ fn virtual_nodes_can_be_named_and_switched_off() {
 
 #[test]
 fn a_filtered_half_takes_the_other_one_with_it() {
+    // A database call that has been counted stays; one that comes later is refused.
+    let below = server("db", (1, 2, 1)).class(Class::Filtered);
+    let asks = client("shop", (1, 1)).class(Class::Database).peer("db");
+    for (order, n) in [([asks, below], 1), ([below, asks], 0)] {
+        let graph = Graph::new(|_| {});
+        order.iter().for_each(|half| graph.tenant.apply(&batch(&[*half]), START));
+        assert_eq!(graph.ended(End::Database), n);
+    }
+
     let calls = client("shop", (1, 1)).peer("pay");
     let filtered = server("pay", (1, 2, 1)).class(Class::Filtered);
     for order in [[calls, filtered], [filtered, calls]] {
@@ -421,6 +435,17 @@ fn copies_behave_as_in_tempo_where_completed_keys_are_not_remembered() {
     let found = graph.tell(&roots).requests();
     assert_eq!(found, totals(&[("phone>b:virtual_node", 1.0)]));
     assert_eq!((graph.ended(End::Overwritten), graph.ended(End::Virtual)), (1, 1));
+
+    // Roots of one trace in several services, in a store that is full.
+    let mut graph = Graph::new(|settings| {
+        tempo(settings);
+        settings.edges.max_items = 3;
+    });
+    for trace in 1..20 {
+        let names = [["a", "b"], ["b", "c"], ["c", "a"]][usize::from(trace % 3)];
+        graph.tell(&names.map(|name| server(name, (trace, 1, 0))));
+    }
+    assert_eq!((graph.ended(End::Overwritten), graph.ended(End::Virtual)), (19, 16));
 
     // A database call takes the key with it.
     let calls = client("shop", (1, 1)).class(Class::Database).peer("db");
@@ -447,6 +472,16 @@ fn a_receiver_is_remembered_for_one_wait_from_its_last_pair() {
     let sends = producer("orders", (1, 1)).class(Class::Sends);
     let mut graph = Graph::new(|_| {});
     graph.tell(&[takes]).wait(9).tell(&[sends]).wait(2).tell(&[takes]);
+    assert_eq!(graph.requests(), totals(&[("orders>audit:messaging_system", 1.0)]));
+    assert_eq!(graph.ended(End::Duplicate), 1);
+}
+
+#[test]
+fn a_sender_is_remembered_for_one_wait_from_its_last_pair() {
+    let takes = consumer("audit", (3, 7, 0)).links(&[(1, 1)]);
+    let sends = producer("orders", (1, 1)).class(Class::Sends).peer("broker");
+    let mut graph = Graph::new(|_| {});
+    graph.tell(&[sends]).wait(9).tell(&[takes]).wait(2).tell(&[sends]);
     assert_eq!(graph.requests(), totals(&[("orders>audit:messaging_system", 1.0)]));
     assert_eq!(graph.ended(End::Duplicate), 1);
 }

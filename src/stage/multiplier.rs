@@ -20,26 +20,29 @@ impl WeightSource {
         Self { trace_state: settings.tracestate, key }
     }
 
-    /// A weight that can't be is 1, and put right. The ratio of the span comes before the resource's.
+    /// `None` where neither span nor resource tells one; one that can't be is none, and put right. The
+    /// ratio of the span comes before the resource's.
     #[inline]
     pub(super) fn weight(
         &self,
         span: &Span<'_>,
         attributes: &impl Attributes,
         repairs: &mut Repairs,
-    ) -> Result<Weight, DecodeError> {
+    ) -> Result<Option<Weight>, DecodeError> {
         let of_trace_state = if self.trace_state { of_trace_state(span.trace_state) } else { None };
         let weight = match (of_trace_state, self.key) {
             (Some(weight), _) => weight.ok(),
-            (None, Some(key)) => match attributes.of_span(key)? {
-                None => attributes.of_resource(key)?,
-                value => value,
+            (None, Some(key)) => {
+                let of_span = attributes.of_span(key)?;
+                let value =
+                    if of_span.is_some() { of_span } else { attributes.of_resource(key)? };
+                let Some(value) = value else { return Ok(None) };
+                of_ratio(&value)
             }
-            .map_or(Some(Weight::ONE), |value| of_ratio(&value)),
-            (None, None) => return Ok(Weight::ONE),
+            (None, None) => return Ok(None),
         };
         repairs.set(Repaired::Multiplier, weight.is_none());
-        Ok(weight.unwrap_or(Weight::ONE))
+        Ok(weight)
     }
 }
 

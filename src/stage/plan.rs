@@ -71,11 +71,21 @@ impl Plan {
     pub fn new(settings: &Settings, generation: u64) -> Result<Self, Vec<SettingsError>> {
         let mut keys = Keys::default();
         let policies =
-            Policies::new("span_metrics", &settings.span_metrics.filter_policies, &mut keys)?;
+            Policies::new("span_metrics", &settings.span_metrics.filter_policies, &mut keys);
         let weights = WeightSource::new(&settings.span_metrics.multiplier, &mut keys);
         let graph = match settings.processors.service_graphs {
-            true => Some(GraphPlan::new(settings, &mut keys)?),
-            false => None,
+            true => GraphPlan::new(settings, &mut keys).map(Some),
+            false => Ok(None),
+        };
+        let (policies, graph) = match (policies, graph) {
+            (Ok(policies), Ok(graph)) => (policies, graph),
+            (policies, graph) => {
+                return Err([policies.err(), graph.err()]
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .collect());
+            }
         };
         let labels = label_sources(settings, &mut keys);
         let mut label_keys: Vec<usize> = labels.iter().flat_map(|l| l.source.keys()).collect();

@@ -2,12 +2,11 @@
 
 use super::graph_plan::GraphPlan;
 use super::labels::{Pieces, push_repaired, repaired};
-use super::multiplier::WeightSource;
 use super::names::{STATUS_ERROR, role_of};
 use super::plan::max_bytes;
 use super::policies::Attributes;
 use super::stager::{Place, StageError, TEXT_MAX, Walk, push_piece};
-use crate::batch::{Batch, Class, EdgeSide, Link, Origin, Range, Repaired, Repairs, Role, Weight};
+use crate::batch::{Batch, Class, EdgeSide, Link, Origin, Range, Repaired, Repairs, Role};
 use crate::otlp::{AnyValue, DecodeError, Span, Value, each_link};
 
 /// Links of one span that are followed.
@@ -22,7 +21,8 @@ pub(super) struct FoundOrigin {
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// Makes an edge side of the span, if it can be one half of a call.
+    /// Makes an edge side of the span, if it can be one side of a request. False where the service graph
+    /// has no use for the span at all.
     #[inline]
     pub(super) fn side(
         &mut self,
@@ -31,16 +31,20 @@ impl<'a> Walk<'_, 'a> {
         span: &Span<'a>,
         bytes: &'a [u8],
         repairs: &mut Repairs,
-    ) -> Result<(), StageError> {
+    ) -> Result<bool, StageError> {
+        let before = *repairs;
         let Some(mut side) = self.bare_side(place, span, repairs) else {
             self.no_edge_side += 1;
-            return Ok(());
+            return Ok(*repairs != before);
         };
         let filtered =
             !graph.policies.is_empty() && !graph.policies.keep(span, &self.pieces(place, span))?;
-        let found = self.find_origin(graph, place, span, side.role)?;
+        side.class = self.class(graph, &side)?;
+        let found = self.find_origin(graph, place, span, &side)?;
         side.origin = found.origin;
-        side.class = self.class(graph, &side, found.is_database)?;
+        if found.is_database {
+            side.class = Class::Database;
+        }
         if side.is_alone() {
             side.meets_at = side.span_id;
         }
@@ -49,13 +53,13 @@ impl<'a> Walk<'_, 'a> {
             side.class = Class::Filtered;
         } else {
             repairs.add(found.repairs);
-            side.weight = self.weight(graph.weights, place, span, repairs)?;
+            side.weight = graph.weights.weight(span, &self.pieces(place, span), repairs)?;
             if side.class == Class::Receives {
                 self.links(bytes, &side, repairs)?;
             }
         }
         self.stager.batch.sides.push(side);
-        Ok(())
+        Ok(true)
     }
 
     /// What the span itself says; `None` where it has no service, no fitting kind, or odd ids.
@@ -81,7 +85,7 @@ impl<'a> Walk<'_, 'a> {
             span_id: *span_id,
             start_unix_nano: span.start_unix_nano,
             end_unix_nano: span.end_unix_nano,
-            weight: Weight::ONE,
+            weight: None,
             origin: 0,
             role,
             class: Class::Plain,
@@ -90,15 +94,9 @@ impl<'a> Walk<'_, 'a> {
         })
     }
 
-    fn class(
-        &self,
-        graph: &GraphPlan,
-        side: &EdgeSide,
-        is_database: bool,
-    ) -> Result<Class, DecodeError> {
-        let Some(operations) = graph.operations.filter(|_| !is_database) else {
-            return Ok(if is_database { Class::Database } else { Class::Plain });
-        };
+    /// Whether it sends or receives messages that links name.
+    fn class(&self, graph: &GraphPlan, side: &EdgeSide) -> Result<Class, DecodeError> {
+        let Some(operations) = graph.operations else { return Ok(Class::Plain) };
         Ok(match side.role {
             Role::Producer => Class::Sends,
             Role::Consumer => Class::Receives,
@@ -123,12 +121,12 @@ impl<'a> Walk<'_, 'a> {
         graph: &GraphPlan,
         place: Place<'_, 'a>,
         span: &Span<'a>,
-        role: Role,
+        side: &EdgeSide,
     ) -> Result<FoundOrigin, StageError> {
         let raw_key = &mut self.stager.raw_key;
         raw_key.clear();
         raw_key.extend_from_slice(&place.index.to_le_bytes());
-        raw_key.push(u8::from(role.calls()));
+        raw_key.push(u8::from(side.role.calls()) | u8::from(side.seeks_answer()) << 1);
         for &key in &graph.origin_keys {
             if let Some(value) = &self.values[key] {
                 raw_key.extend_from_slice(&key.to_le_bytes());
@@ -139,7 +137,7 @@ impl<'a> Walk<'_, 'a> {
         if let Some(found) = self.stager.raw_origins.find(hash, &self.stager.raw_key) {
             return Ok(found);
         }
-        let found = self.new_origin(graph, place, span, role)?;
+        let found = self.new_origin(graph, place, span, side)?;
         self.stager.raw_origins.insert(hash, &self.stager.raw_key, found);
         Ok(found)
     }
@@ -149,17 +147,17 @@ impl<'a> Walk<'_, 'a> {
         graph: &GraphPlan,
         place: Place<'_, 'a>,
         span: &Span<'a>,
-        role: Role,
+        side: &EdgeSide,
     ) -> Result<FoundOrigin, StageError> {
         let max = self.plan.settings.max_label_value_length;
         let mut repairs = Repairs::default();
         let pieces = self.pieces(place, span);
-        let node = if role.calls() { pieces.database_node(graph)? } else { Vec::new() };
+        let node = if side.role.calls() { pieces.database_node(graph)? } else { Vec::new() };
         let is_database = !node.is_empty();
         let peer = if is_database { node } else { pieces.peer(graph)? };
         let mut dimensions = Vec::new();
         let mut value = Vec::new();
-        for (label, key) in &graph.dimensions[usize::from(!role.calls())] {
+        for (label, key) in &graph.dimensions[usize::from(!side.seeks_answer())] {
             value.clear();
             pieces.push_attribute(*key, &mut value)?;
             push_repaired(&mut dimensions, label, &value, max, &mut repairs);
@@ -179,16 +177,6 @@ impl<'a> Walk<'_, 'a> {
         origins.push(Range::of(start, origin_text.len()));
         let origin = u32::try_from(origins.len() - 1).expect("a request has fewer spans");
         Ok(FoundOrigin { origin, is_database, repairs })
-    }
-
-    fn weight(
-        &self,
-        source: WeightSource,
-        place: Place<'_, 'a>,
-        span: &Span<'a>,
-        repairs: &mut Repairs,
-    ) -> Result<Weight, DecodeError> {
-        source.weight(span, &self.pieces(place, span), repairs)
     }
 
     /// The contexts that the span's links name, each once, without its parent and itself.

@@ -17,7 +17,7 @@ const CLIENT: i32 = 3;
 const PRODUCER: i32 = 4;
 const CONSUMER: i32 = 5;
 
-/// Both processors, or the service graph alone.
+/// Both processors.
 fn graph(change: impl FnOnce(&mut ServiceGraphs)) -> Settings {
     let mut settings = settings();
     settings.processors.service_graphs = true;
@@ -108,8 +108,14 @@ fn odd_ids_make_no_side_and_are_counted_once() {
         Span { span_id: vec![0; 8], ..of_kind(SERVER, &[]) },
         Span { parent_span_id: vec![1; 4], ..of_kind(SERVER, &[]) },
     ];
-    let batch = sides(&graph(|_| {}), &odd);
-    assert_eq!((batch.sides.len(), batch.tallies.repaired(Repaired::Ids)), (0, 3));
+    let both = graph(|_| {});
+    let mut alone = both.clone();
+    (alone.processors.calls, alone.processors.latency, alone.processors.size) =
+        (false, false, false);
+    for settings in [&both, &alone] {
+        let batch = sides(settings, &odd);
+        assert_eq!((batch.sides.len(), batch.tallies.repaired(Repaired::Ids)), (0, 3));
+    }
     // A calling span's parent is nobody's business.
     let fine = Span { parent_span_id: vec![1; 4], ..of_kind(CLIENT, &[]) };
     assert_eq!(sides(&graph(|_| {}), &[fine]).sides.len(), 1);
@@ -190,7 +196,7 @@ fn each_processor_has_filters_and_a_multiplier_of_its_own() {
     let batch = sides(&settings, &[filtered, internal, of_kind(CLIENT, &[share])]);
     let classes: Vec<Class> = batch.sides.iter().map(|side| side.class).collect();
     assert_eq!(classes, [Class::Filtered, Class::Plain]);
-    assert_eq!(Some(batch.sides[1].weight), Weight::new(4.0));
+    assert_eq!(batch.sides[1].weight, Weight::new(4.0));
     let calls: f64 = batch.rows.iter().map(|row| row.calls.as_f64()).sum();
     assert_eq!(calls, 3.0, "the span metrics have neither");
     let discarded = |reason| batch.tallies.discarded(Processor::ServiceGraphs, reason);

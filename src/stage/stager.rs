@@ -10,7 +10,8 @@ use super::raw_keys::RawKeys;
 use super::resource::Resources;
 use super::sides::FoundOrigin;
 use crate::batch::{
-    Batch, Discarded, Fold, Observation, Processor, Repaired, Repairs, Table, Tallies, latency_nano,
+    Batch, Discarded, Fold, Observation, Processor, Repaired, Repairs, Table, Tallies, Weight,
+    latency_nano,
 };
 use crate::otlp::{
     AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
@@ -169,9 +170,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         if let Some(graph) = &self.plan.graph {
-            let n_sides = self.stager.batch.sides.len();
-            self.side(graph, place, &span, bytes, &mut repairs)?;
-            used |= self.stager.batch.sides.len() > n_sides;
+            used |= self.side(graph, place, &span, bytes, &mut repairs)?;
         }
         if used {
             self.tallies.repair(repairs);
@@ -316,7 +315,7 @@ impl<'a> Walk<'_, 'a> {
                 bucket: self.plan.buckets.index_of(self.latency_nano),
                 latency_nano: self.latency_nano,
                 size: size as u64,
-                weight,
+                weight: weight.unwrap_or(Weight::ONE),
                 error: span.status_code == STATUS_ERROR,
                 end_unix_nano: span.end_unix_nano,
                 ids: self.ids,
