@@ -56,7 +56,7 @@ impl Alone {
 
     fn take(&mut self, batch: &Batch, now: Duration) {
         let at_ms = i64::try_from(now.as_millis()).expect("within range");
-        edges::expire(self, at_ms);
+        while edges::expire(self, at_ms) {}
         let id = |range: &Range| edges::origin(self, range.slice(&batch.origin_text));
         let origins: Vec<u32> = batch.origins.iter().map(id).collect();
         for sides in batch.sides.chunks(edges::WARM) {

@@ -15,6 +15,8 @@ pub enum Change<'a> {
     Enter { slot: u32, phase: Phase, at_ms: i64, receiver: u32, side: EdgeSide },
     /// It goes to the end of the queue again: what is remembered is the span of this id.
     Again { slot: u32, phase: Phase, at_ms: i64, span_id: [u8; 8] },
+    /// It goes to the end of the queue again, held so often by now for its real other half.
+    Hold { slot: u32, at_ms: i64, n_held: u16 },
     /// It has paired, and stays where it is for others that come.
     Keep { slot: u32 },
     /// It has paired through a link, and still waits for its parent.
@@ -37,6 +39,7 @@ const PAIRED: u8 = 6;
 const REPLACE: u8 = 7;
 const LEAVE: u8 = 8;
 const YIELD: u8 = 9;
+const HOLD: u8 = 10;
 
 impl<'a> Change<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -62,6 +65,11 @@ impl<'a> Change<'a> {
                 out.push(*phase as u8);
                 out.extend_from_slice(&at_ms.to_le_bytes());
                 out.extend_from_slice(span_id);
+            }
+            Self::Hold { slot, at_ms, n_held } => {
+                put(out, HOLD, *slot);
+                out.extend_from_slice(&at_ms.to_le_bytes());
+                put_number(out, (*n_held).into());
             }
             Self::Keep { slot } => put(out, KEEP, *slot),
             Self::Paired { slot } => put(out, PAIRED, *slot),
@@ -93,6 +101,11 @@ impl<'a> Change<'a> {
                 phase: Phase::of(decoder.byte("phase")?)?,
                 at_ms: i64::from_le_bytes(decoder.array("time")?),
                 span_id: decoder.array("span id")?,
+            },
+            HOLD => Self::Hold {
+                slot,
+                at_ms: i64::from_le_bytes(decoder.array("time")?),
+                n_held: decoder.int("holds")?,
             },
             KEEP => Self::Keep { slot },
             PAIRED => Self::Paired { slot },

@@ -10,6 +10,9 @@ use crate::batch::{Class, EdgeSide, Link, Origin, Role};
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies.
 const SAME_KEY_MAX: usize = 1000;
 
+/// Entries that end before what they complete is counted.
+const EXPIRED_TOGETHER: usize = 10_000;
+
 /// Where decisions are written. A change is in the store when the call returns.
 pub trait Book {
     fn settings(&self) -> &Settings;
@@ -363,42 +366,55 @@ impl<B: Book> Arrival<'_, B> {
     }
 }
 
-/// Ends everything whose time is over.
-pub fn expire(book: &mut impl Book, at_ms: i64) {
+/// Ends everything whose time is over, but not more than some at once; answers whether there is more.
+pub fn expire(book: &mut impl Book, at_ms: i64) -> bool {
     let wait_ms = i64::try_from(book.settings().wait.as_millis()).unwrap_or(i64::MAX);
-    let mut n_ended = 0_usize;
-    while let Some(slot) = book.store().oldest() {
-        let entry = *book.store().entry(slot);
-        let due_ms = entry.at_ms.saturating_add(wait_ms);
-        if due_ms > at_ms {
-            break;
+    let is_over = |entry: &Entry| entry.at_ms.saturating_add(wait_ms) <= at_ms;
+    let over = book.store().first_while(EXPIRED_TOGETHER, is_over);
+    // Those that stay go to the end of the queue in the order of their times.
+    let mut stay = Vec::new();
+    for slots in over.chunks(WARM) {
+        book.store().warm_slots(slots);
+        for &slot in slots {
+            match expire_one(book, slot, at_ms, wait_ms) {
+                Some(change) => stay.push(change),
+                None => book.change(Change::Leave { slot }),
+            }
         }
-        if n_ended.is_multiple_of(WARM) {
-            book.store().warm_oldest();
-        }
-        n_ended += 1;
-        let edge = if entry.is_pending() { virtual_edge(book, &entry.side) } else { None };
-        let span_id = entry.side.span_id;
-        if edge.is_some() && is_held(book.settings(), &entry) {
-            book.change(Change::Again { slot, phase: Phase::Waits, at_ms: due_ms, span_id });
-            continue;
-        }
-        // One that was kept may have paired a moment ago.
-        let completed = edge.is_some() || entry.phase == Phase::Kept;
-        if entry.is_pending() {
-            end_alone(book, edge, End::Expired);
-        }
-        book.change(if completed && book.settings().remember_completed {
-            Change::Again { slot, phase: Phase::Done, at_ms, span_id }
-        } else {
-            Change::Leave { slot }
-        });
     }
+    stay.sort_by_key(|(at_ms, _)| *at_ms);
+    stay.into_iter().for_each(|(_, change)| book.change(change));
+    over.len() == EXPIRED_TOGETHER
 }
 
-/// A calling side that has time left for its real other side.
-fn is_held(settings: &Settings, entry: &Entry) -> bool {
-    entry.side.seeks_answer() && entry.n_held < settings.hold_virtual
+/// The time of one entry is over: what becomes of it, if it stays, and the time that it has then.
+fn expire_one(
+    book: &mut impl Book,
+    slot: u32,
+    at_ms: i64,
+    wait_ms: i64,
+) -> Option<(i64, Change<'static>)> {
+    let entry = *book.store().entry(slot);
+    let edge = if entry.is_pending() { virtual_edge(book, &entry.side) } else { None };
+    if edge.is_some() && entry.side.seeks_answer() {
+        // However long nobody looked, it is held as often as its time was over since.
+        let n_over = at_ms.saturating_sub(entry.at_ms) / wait_ms.max(1);
+        let n_held = i64::from(entry.n_held).saturating_add(n_over);
+        if let Ok(n_held) = u16::try_from(n_held)
+            && n_held <= book.settings().hold_virtual
+        {
+            let at_ms = entry.at_ms + n_over * wait_ms;
+            return Some((at_ms, Change::Hold { slot, at_ms, n_held }));
+        }
+    }
+    // One that was kept may have paired a moment ago.
+    let completed = edge.is_some() || entry.phase == Phase::Kept;
+    if entry.is_pending() {
+        end_alone(book, edge, End::Expired);
+    }
+    let span_id = entry.side.span_id;
+    let done = Change::Again { slot, phase: Phase::Done, at_ms, span_id };
+    (completed && book.settings().remember_completed).then_some((at_ms, done))
 }
 
 /// The end of everything: roots have been called by somebody, what else waits has waited in vain.

@@ -223,12 +223,17 @@ impl Store {
         }
     }
 
-    /// The same for the entries at the front of the queue.
-    pub(super) fn warm_oldest(&self) {
-        let places = self.queue.range(..(2 * WARM).min(self.queue.len()));
-        for &slot in places.filter(|slot| **slot != GAP) {
+    /// The same for the places of these entries.
+    pub(super) fn warm_slots(&self, slots: &[u32]) {
+        for &slot in slots {
             black_box(self.index.find(self.hash(&self.entry(slot).side), |_| true));
         }
+    }
+
+    /// Entries at the front of the queue, as long as they are wanted, at most `n`.
+    pub(super) fn first_while(&self, n: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        let slots = self.queue.iter().copied().filter(|slot| *slot != GAP);
+        slots.take_while(|&slot| wanted(self.entry(slot))).take(n).collect()
     }
 
     /// The side that a link's entry belongs to, if it is still there.
@@ -284,14 +289,14 @@ impl Store {
                 self.enter(slot, entry);
             }
             Change::Again { slot, phase, at_ms, span_id } => {
-                self.count_waiting(slot, false);
-                self.leave_place(slot);
-                let number = self.push(slot);
-                let entry = self.entry_mut(slot);
-                entry.n_held += u16::from(phase == Phase::Waits);
-                entry.side.span_id = span_id;
-                (entry.phase, entry.at_ms, entry.number) = (phase, at_ms, number);
-                self.count_waiting(slot, true);
+                self.mark(slot, |entry| {
+                    (entry.phase, entry.side.span_id) = (phase, span_id);
+                });
+                self.requeue(slot, at_ms);
+            }
+            Change::Hold { slot, at_ms, n_held } => {
+                self.entry_mut(slot).n_held = n_held;
+                self.requeue(slot, at_ms);
             }
             Change::Keep { slot } => self.mark(slot, |entry| entry.phase = Phase::Kept),
             Change::Paired { slot } => self.mark(slot, |entry| entry.paired = true),
@@ -338,6 +343,13 @@ impl Store {
         self.entry_mut(slot).phase = Phase::Vacant;
         self.free.push(slot);
         self.release(side.origin);
+    }
+
+    fn requeue(&mut self, slot: u32, at_ms: i64) {
+        self.leave_place(slot);
+        let number = self.push(slot);
+        let entry = self.entry_mut(slot);
+        (entry.at_ms, entry.number) = (at_ms, number);
     }
 
     /// A new place at the end of the queue: its number.

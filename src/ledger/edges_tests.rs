@@ -324,6 +324,29 @@ fn a_client_with_a_peer_is_held_for_its_real_other_half() {
     assert_eq!(graph.requests(), expected);
 }
 
+/// Nobody has looked for as long as the replay of a file takes: one tick, after all of it.
+#[test]
+fn a_side_is_held_as_long_whether_or_not_anything_comes_meanwhile() {
+    let calls = |trace| client("shop", (trace, 1)).peer("pay.example");
+    let root = |trace| server("web", (trace, 3, 0));
+    let expected =
+        totals(&[("shop>pay.example:virtual_node", 3.0), ("user>web:virtual_node", 3.0)]);
+    for hold in [0, 1, 2, u16::MAX] {
+        for halves in [
+            [root(1), calls(1), root(2), calls(2), root(3), calls(3)],
+            [calls(1), root(1), calls(2), root(2), calls(3), root(3)],
+        ] {
+            let mut graph = Graph::new(|settings| settings.edges.hold_virtual = hold);
+            graph.tell(&halves).wait(10 * (1 + u64::from(hold)));
+            let before = graph.now - Duration::from_millis(1);
+            graph.tenant.apply(&batch(&[]), before);
+            let n_early = graph.ended(End::Virtual);
+            assert_eq!(n_early, if hold == 0 { 0 } else { 3 }, "only roots, held {hold}");
+            assert_eq!(graph.requests(), expected, "held {hold}");
+        }
+    }
+}
+
 #[test]
 fn the_kind_of_the_side_that_came_last_is_the_kind_of_the_connection() {
     let (calls, sends) = (client("a", (1, 1)), producer("b", (2, 1)));

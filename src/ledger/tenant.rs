@@ -184,7 +184,9 @@ impl World {
     }
 
     fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        edges::expire(&mut self.desk(log), at_ms);
+        while edges::expire(&mut self.desk(log), at_ms) {
+            self.edge_rows_done(at_ms, log);
+        }
         self.edge_rows_done(at_ms, log);
     }
 
