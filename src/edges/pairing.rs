@@ -48,7 +48,9 @@ struct Met {
     n: usize,
     /// A calling side that waits or is kept.
     caller: Option<u32>,
-    /// Called sides that wait, and contexts that links name.
+    /// The first called side that waits and has not paired.
+    waiting: Option<u32>,
+    /// Where a calling side comes: called sides that wait, and contexts that links name.
     called: Vec<u32>,
     links: Vec<u32>,
     /// The same span was there.
@@ -98,6 +100,9 @@ impl<B: Book> Arrival<'_, B> {
     fn met(&self) -> Met {
         let (store, side) = (self.book.store(), &self.side);
         let mut met = Met::default();
+        // Many may wait at one place: they are put in order only for the one that meets them.
+        let comes_calling = side.role.calls() && side.class != Class::Receives;
+        let is_before = |one: &Entry, other: u32| one.number() < store.entry(other).number();
         store.each(side, |slot, entry| {
             let other = &entry.side;
             met.n += 1;
@@ -108,8 +113,12 @@ impl<B: Book> Arrival<'_, B> {
                         other.role.calls() == side.role.calls() && other.span_id == side.span_id;
                     if other.seeks_answer() {
                         met.caller = Some(slot);
-                    } else {
+                    } else if comes_calling {
                         met.called.push(slot);
+                    } else if entry.is_pending()
+                        && met.waiting.is_none_or(|first| is_before(entry, first))
+                    {
+                        met.waiting = Some(slot);
                     }
                 }
                 // The key of a calling span is its id: whoever completed the key has seen it.
@@ -117,7 +126,8 @@ impl<B: Book> Arrival<'_, B> {
                     met.done = true;
                     met.copy |= side.role.calls() || other.span_id == side.span_id;
                 }
-                Phase::Link => met.links.push(slot),
+                Phase::Link if comes_calling => met.links.push(slot),
+                Phase::Link => {}
                 Phase::Refuses if other.role.calls() == side.role.calls() => {
                     met.refusal = Some(slot);
                 }
@@ -214,8 +224,9 @@ impl<B: Book> Arrival<'_, B> {
             return self.answer(slot, met.n, has_links);
         }
         let overwrites = !remember_completed && !count_every_pair && !has_links;
-        match met.called.first() {
-            Some(&slot) if overwrites => self.replace(slot),
+        match met.waiting {
+            // One that a link has paired is no longer to be overwritten.
+            Some(slot) if overwrites => self.replace(slot),
             _ if (met.done && !has_links) || met.n >= SAME_KEY_MAX => {
                 self.book.end(End::Surplus);
             }

@@ -530,6 +530,19 @@ fn at_the_end_of_the_process_only_roots_become_virtual_edges() {
 }
 
 #[test]
+fn a_root_whose_link_has_paired_is_not_overwritten_by_another_root() {
+    let tempo = |settings: &mut Settings| settings.edges.remember_completed = false;
+    let takes = consumer("audit", (3, 7, 0)).links(&[(1, 1), (9, 9)]);
+    let sends = producer("orders", (1, 1)).class(Class::Sends);
+    let mut graph = Graph::new(tempo);
+    let found = graph.tell(&[takes, sends, server("web", (3, 8, 0))]).requests();
+    let expected =
+        [("orders>audit:messaging_system", 1.0), ("user>web:virtual_node", 1.0)];
+    assert_eq!(found, totals(&expected));
+    assert_eq!((graph.ended(End::Overwritten), graph.ended(End::Virtual)), (0, 1));
+}
+
+#[test]
 fn a_full_store_lets_the_oldest_of_the_largest_service_give_way() {
     let small = |settings: &mut Settings| settings.edges.max_items = 4;
     let mut graph = Graph::new(small);
