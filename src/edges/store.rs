@@ -303,8 +303,9 @@ impl Store {
             Change::Replace { slot, side } => {
                 let Entry { side: before, number, .. } = *self.entry(slot);
                 self.mark(slot, |entry| entry.side = side);
-                self.hold(side.origin);
+                // In this order nobody holds more than there is, even for a moment.
                 self.release(before.origin);
+                self.hold(side.origin);
                 let service = self.origins.service_id(side.origin);
                 let oldest = self.origins.service(service).oldest.min(number);
                 self.origins.set_oldest(service, oldest);

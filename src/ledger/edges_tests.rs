@@ -543,6 +543,18 @@ fn a_root_whose_link_has_paired_is_not_overwritten_by_another_root() {
 }
 
 #[test]
+fn a_copy_that_takes_a_place_leaves_the_largest_service_the_largest() {
+    let mut graph = Graph::new(|settings| {
+        settings.edges.max_items = 3;
+        settings.edges.remember_completed = false;
+    });
+    let small = client("small", (1, 1));
+    graph.tell(&[small, client("noise", (2, 1)), client("noise", (3, 1)), small]);
+    graph.tell(&[client("other", (4, 1)), server("cart", (1, 2, 1))]);
+    assert_eq!(graph.requests(), totals(&[("small>cart:", 1.0)]));
+}
+
+#[test]
 fn a_full_store_lets_the_oldest_of_the_largest_service_give_way() {
     let small = |settings: &mut Settings| settings.edges.max_items = 4;
     let mut graph = Graph::new(small);
