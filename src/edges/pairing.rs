@@ -203,6 +203,10 @@ impl<B: Book> Arrival<'_, B> {
         }
         if n_pairs > 0 {
             self.book.end(End::Paired);
+            if let Some(slot) = met.caller {
+                // A copy of another kind, which the links did not mean: one place has one caller.
+                self.leave(slot, End::Overwritten);
+            }
             if keeps {
                 self.enter(Phase::Kept, 0, self.side);
             }

@@ -555,6 +555,17 @@ fn a_copy_that_takes_a_place_leaves_the_largest_service_the_largest() {
 }
 
 #[test]
+fn one_place_has_one_caller_whatever_kinds_its_copies_have() {
+    let mut graph = Graph::new(|settings| settings.edges.remember_completed = false);
+    let takes = consumer("audit", (3, 7, 2)).links(&[(1, 1)]);
+    let (plain, sends) =
+        (client("shop", (1, 1)).peer("pay"), producer("orders", (1, 1)).class(Class::Sends));
+    let found = graph.tell(&[plain, takes, sends]).requests();
+    assert_eq!(found, totals(&[("orders>audit:messaging_system", 1.0)]));
+    assert_eq!((graph.ended(End::Overwritten), graph.ended(End::Paired)), (1, 2));
+}
+
+#[test]
 fn a_full_store_lets_the_oldest_of_the_largest_service_give_way() {
     let small = |settings: &mut Settings| settings.edges.max_items = 4;
     let mut graph = Graph::new(small);
