@@ -432,9 +432,11 @@ fn expire_one(
     (completed && book.settings().remember_completed).then_some((at_ms, done))
 }
 
-/// The end of everything: roots have been called by somebody, what else waits has waited in vain.
-pub fn close(book: &mut impl Book) {
-    while let Some(slot) = book.store().oldest() {
+/// The end of everything, some at once as in [`expire`]: roots have been called by somebody, what else
+/// waits has waited in vain.
+pub fn close(book: &mut impl Book) -> bool {
+    let over = book.store().first_while(EXPIRED_TOGETHER, |_| true);
+    for &slot in &over {
         let entry = *book.store().entry(slot);
         if entry.is_pending() {
             let edge = virtual_edge(book, &entry.side).filter(|edge| edge.client.is_none());
@@ -442,6 +444,7 @@ pub fn close(book: &mut impl Book) {
         }
         book.change(Change::Leave { slot });
     }
+    over.len() == EXPIRED_TOGETHER
 }
 
 /// The store is full: somebody gives way. A side that would become a virtual edge becomes one.

@@ -42,6 +42,9 @@ struct Known {
 /// Edges that are known at the same time.
 const KNOWN_MAX: usize = 10_000;
 
+/// Bytes of their label sets.
+const TEXT_MAX: usize = 4 << 20;
+
 // Labels, and values of the label `virtual_node`.
 const CLIENT: &str = "client";
 const SERVER: &str = "server";
@@ -68,6 +71,16 @@ impl EdgeRows {
         self.fold.is_empty()
     }
 
+    /// Whether the rows so far, or what is known, are to be given up before more edges come: one
+    /// request may have many that differ only in what no label says.
+    pub(super) fn is_large(&self) -> bool {
+        self.known_is_large() || self.fold.text.len() > TEXT_MAX
+    }
+
+    fn known_is_large(&self) -> bool {
+        self.known.len() > KNOWN_MAX || self.text.len() > TEXT_MAX
+    }
+
     /// The rows so far; they are handed back with [`give_back`](Self::give_back).
     pub(super) fn take(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
@@ -91,7 +104,11 @@ impl EdgeRows {
         for edge in self.of_rows.drain(..) {
             self.known[edge].rows = [None; Table::ALL.len()];
         }
-        if self.known.len() > KNOWN_MAX {
+    }
+
+    /// Gives up what is known where that is a lot.
+    pub(super) fn shed(&mut self) {
+        if self.known_is_large() {
             self.forget();
         }
     }
@@ -101,6 +118,11 @@ impl EdgeRows {
         self.index.clear();
         self.known.clear();
         self.text.clear();
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_known(&self) -> (usize, usize) {
+        (self.known.len(), self.text.capacity())
     }
 
     pub(super) fn complete(&mut self, store: &Store, edge: &Edge) {

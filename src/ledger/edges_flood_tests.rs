@@ -166,3 +166,42 @@ fn the_queue_stays_short_behind_a_side_that_waits_for_long() {
     assert!(sizes.entries == 1 && sizes.slots <= 2 && sizes.queue <= 10_000, "{sizes:?}");
     assert_eq!(tenant.counts().edges.ended(End::Paired), 200_000);
 }
+
+/// One request of many calls whose peers differ, with a long label set that is the same for all.
+#[test]
+fn edges_of_one_request_are_known_within_bounds() {
+    let mut settings = Settings::default();
+    settings.edges.max_items = 1_000_000;
+    let bounds = Bounds { span_metrics: Vec::new(), service_graphs: vec![1.0] };
+    let tenant = Tenant::new(TenantId::single(), settings, &bounds, [1, 2, 3, 4]);
+    let mut calls = Batch::default();
+    for n in 1..=15_000_u64 {
+        let caller = n % 2 == 1;
+        let (service, peer) = if caller {
+            ("shop".to_owned(), n.to_string())
+        } else {
+            ("x".repeat(2000), String::new())
+        };
+        let start = calls.origin_text.len();
+        let dimensions = Labels::new(&[]);
+        Origin { service: &service, peer: &peer, dimensions }.push(&mut calls.origin_text);
+        calls.origins.push(Range::of(start, calls.origin_text.len()));
+        calls.sides.push(EdgeSide {
+            trace_id: [1; 16],
+            meets_at: n.div_ceil(2).to_be_bytes(),
+            span_id: n.to_be_bytes(),
+            start_unix_nano: 1,
+            end_unix_nano: 2,
+            origin: u32::try_from(n - 1).expect("few"),
+            role: if caller { Role::Client } else { Role::Server },
+            ..EdgeSide::NOBODY
+        });
+    }
+    calls.tallies.received = calls.sides.len() as u64;
+    tenant.apply(&calls, START);
+    let (n_known, text) = tenant.lock().edge_rows.n_known();
+    assert!(n_known <= 10_000 && text <= 16 << 20, "{n_known} edges, {text} bytes");
+    let counts = tenant.counts();
+    assert_eq!(counts.edges.ended(End::Paired), 15_000);
+    assert_eq!(counts.live[Table::EdgeRequests as usize], 1);
+}

@@ -536,8 +536,7 @@ fn a_root_whose_link_has_paired_is_not_overwritten_by_another_root() {
     let sends = producer("orders", (1, 1)).class(Class::Sends);
     let mut graph = Graph::new(tempo);
     let found = graph.tell(&[takes, sends, server("web", (3, 8, 0))]).requests();
-    let expected =
-        [("orders>audit:messaging_system", 1.0), ("user>web:virtual_node", 1.0)];
+    let expected = [("orders>audit:messaging_system", 1.0), ("user>web:virtual_node", 1.0)];
     assert_eq!(found, totals(&expected));
     assert_eq!((graph.ended(End::Overwritten), graph.ended(End::Virtual)), (0, 1));
 }

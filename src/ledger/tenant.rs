@@ -162,8 +162,11 @@ impl World {
         let n_filtered = batch.sides.iter().filter(|side| side.class == Class::Filtered).count();
         let mut origins = vec![None; batch.origins.len()];
         let mut links = batch.links.iter().as_slice();
-        let mut desk = self.desk(log);
         for (i, side) in (0..).zip(&batch.sides) {
+            if self.edge_rows.is_large() {
+                self.add_edge_rows(at_ms, log);
+            }
+            let mut desk = self.desk(log);
             if (i as usize).is_multiple_of(edges::WARM) {
                 desk.state.edges().warm(&batch.sides[i as usize..]);
             }
@@ -191,7 +194,9 @@ impl World {
     }
 
     fn close_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        edges::close(&mut self.desk(log));
+        while edges::close(&mut self.desk(log)) {
+            self.edge_rows_done(at_ms, log);
+        }
         self.edge_rows_done(at_ms, log);
     }
 
@@ -205,8 +210,16 @@ impl World {
         }
     }
 
-    /// The edges that are complete are added to their label sets.
     fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        self.add_edge_rows(at_ms, log);
+        if self.state.edges().has_many_unused() {
+            self.fold(&Effect::Edge(Change::Sweep), log);
+            self.edge_rows.forget();
+        }
+    }
+
+    /// The edges that are complete are added to their label sets.
+    fn add_edge_rows(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         if !self.edge_rows.is_empty() {
             let batch = self.edge_rows.take();
             for (i, row) in batch.rows.iter().enumerate() {
@@ -219,10 +232,7 @@ impl World {
             }
             self.edge_rows.give_back(batch);
         }
-        if self.state.edges().has_many_unused() {
-            self.fold(&Effect::Edge(Change::Sweep), log);
-            self.edge_rows.forget();
-        }
+        self.edge_rows.shed();
     }
 
     fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
