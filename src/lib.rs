@@ -5,7 +5,7 @@
 //! ```text
 //! OTLP bytes -> receiver: read whole, bounded, inflated once
 //!            -> otlp + stage: walked in place, folded into a `Batch` of rows,
-//!               an edge side for each span that may be half of a call          (parallel, pure)
+//!               an edge side for each span that may be one side of a call         (parallel, pure)
 //!            -> ledger: decide -> effects -> fold                              (one lock a tenant)
 //!               edges: sides meet, and complete edges become rows
 //!            -> collect: at each tick the values are copied, with births and deaths

@@ -142,7 +142,7 @@ impl Families {
             ),
             counted: counters(
                 "spanmill_spans_counted_total",
-                "spans that a processor made metrics of",
+                "spans that a processor took in",
                 &["tenant", "processor"],
             ),
             discarded: counters(
@@ -173,12 +173,12 @@ impl Families {
             ),
             edge_sides: counters(
                 "spanmill_edge_sides_total",
-                "client and server halves of requests, by what became of them",
+                "client and server spans that met their end in the service graph: paired, virtual (an edge to a node without spans), database, expired (nobody came), evicted (max_items), duplicate, surplus, overwritten",
                 &["tenant", "end"],
             ),
             edge_sides_pending: gauges(
                 "spanmill_edge_sides_pending",
-                "client and server halves of requests that wait for the other one",
+                "client and server spans that wait for their other side",
             ),
         }
     }

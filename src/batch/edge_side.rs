@@ -57,7 +57,7 @@ pub enum Class {
     Sends = 2,
     /// Receives messages that its links name.
     Receives = 3,
-    /// A filter policy leaves the span out: its other half makes no edge either.
+    /// A filter policy leaves the span out: its other side makes no edge either.
     Filtered = 4,
 }
 
@@ -75,7 +75,7 @@ pub struct Link {
 pub struct Origin<'a> {
     /// Not empty.
     pub service: &'a str,
-    /// What the span says of its other half; the node's name of a database call. May be empty.
+    /// What the span says of its other side; the node's name of a database call. May be empty.
     pub peer: &'a str,
     /// With the names that they have on the edge.
     pub dimensions: Labels<'a>,

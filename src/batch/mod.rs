@@ -1,5 +1,5 @@
 //! What one request adds, as plain data: a row for each distinct label set, an edge side for each span
-//! that may be half of a call between services.
+//! that may be one side of a request between services.
 //!
 //! A batch is staged in parallel and without a lock, and holds all that the ledger needs: it has no
 //! reference into the request. Positions (`TextRange`, `Range`) point into the batch's own arenas, so

@@ -15,7 +15,7 @@ pub enum Change<'a> {
     Enter { slot: u32, phase: Phase, at_ms: i64, receiver: u32, side: EdgeSide },
     /// It goes to the end of the queue again: what is remembered is the span of this id.
     Again { slot: u32, phase: Phase, at_ms: i64, span_id: [u8; 8] },
-    /// It goes to the end of the queue again, held so often by now for its real other half.
+    /// It goes to the end of the queue again, held so often by now for its real other side.
     Hold { slot: u32, at_ms: i64, n_held: u16 },
     /// It has paired, and stays where it is for others that come.
     Keep { slot: u32 },

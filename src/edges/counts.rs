@@ -12,11 +12,11 @@ pub enum Connection {
 /// How a side ends, each exactly once: label value `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It met its other half.
+    /// It met its other side.
     Paired,
-    /// Its other half did not come, and it became an edge to a virtual node.
+    /// Its other side did not come, and it became an edge to a virtual node.
     Virtual,
-    /// Its other half did not come, or was filtered.
+    /// Its other side did not come, or was filtered.
     Expired,
     /// It gave way when the store was full.
     Evicted,
@@ -78,11 +78,11 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn complete(&mut self, connection: Connection) {
+    pub(crate) fn complete(&mut self, connection: Connection) {
         self.completed[connection as usize] += 1;
     }
 
-    pub fn end(&mut self, end: End) {
+    pub(crate) fn end(&mut self, end: End) {
         self.ended[end as usize] += 1;
     }
 

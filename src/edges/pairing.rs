@@ -57,7 +57,7 @@ struct Met {
     copy: bool,
     /// The key is complete.
     done: bool,
-    /// The other half was filtered; and the same half.
+    /// The other side was filtered; and the same side.
     refused: bool,
     refusal: Option<u32>,
 }
@@ -140,7 +140,7 @@ impl<B: Book> Arrival<'_, B> {
         met
     }
 
-    /// A filter left the span out: neither does its other half make an edge.
+    /// A filter left the span out: neither does its other side make an edge.
     fn refuse(&mut self, met: &Met) {
         if self.side.is_alone() {
             return;
@@ -470,7 +470,7 @@ fn end_alone(book: &mut impl Book, edge: Option<Edge>, otherwise: End) {
     }
 }
 
-/// The edge of a side whose other half does not come, if there is one.
+/// The edge of a side whose other side does not come, if there is one.
 fn virtual_edge(book: &impl Book, side: &EdgeSide) -> Option<Edge> {
     let settings = book.settings();
     let has_peer = || !book.store().origin(side.origin).peer.is_empty();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How long a side waits for its other half, and a completed key is remembered.
+    /// How long a side waits for its other side, and a completed key is remembered.
     pub wait: Duration,
     /// Sides that wait and keys that are remembered, in all.
     pub max_items: usize,

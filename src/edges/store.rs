@@ -56,7 +56,7 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// It has paired already, and its end is counted.
     pub(super) paired: bool,
-    /// How often it was held for its real other half.
+    /// How often it was held for its real other side.
     pub(super) n_held: u16,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Entry {
 pub enum Phase {
     // Kept stable: these numbers stand in logs, and are places in `ALL`.
     Vacant = 0,
-    /// It waits for its other half.
+    /// It waits for its other side.
     Waits = 1,
     /// A calling side that has paired and may pair with more.
     Kept = 2,
@@ -73,7 +73,7 @@ pub enum Phase {
     Done = 3,
     /// A context that a receiving side's link names: it waits for the sender there.
     Link = 4,
-    /// A filter left the span out: its other half makes no edge.
+    /// A filter left the span out: its other side makes no edge.
     Refuses = 5,
 }
 

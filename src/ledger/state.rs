@@ -73,7 +73,7 @@ impl State {
     }
 
     /// As [`fold`](Self::fold) does with the effect of it.
-    pub fn fold_edge(&mut self, change: Change<'_>) {
+    pub(super) fn fold_edge(&mut self, change: Change<'_>) {
         self.edges.apply(change);
     }
 

@@ -75,7 +75,7 @@ pub struct ServiceGraphs {
     pub dimensions: Vec<String>,
     /// `client_` or `server_` in front of the name of each dimension.
     pub enable_client_server_prefix: bool,
-    /// Attributes of the span that name the other half where there is no span of it.
+    /// Attributes of the span that name the other side where there is no span of it.
     pub peer_attributes: Vec<String>,
     /// Attributes of resource or span that make a calling span a database call.
     pub database_name_attributes: Vec<String>,
