@@ -755,6 +755,12 @@ fn values_of_the_service_graph_are_checked_and_keys_of_others_refused() {
         "#]],
     );
     check(
+        "processors: { service_graphs: { hold_virtual: 70000 } }",
+        &expect![[r#"
+            f.yaml:1:47: processors.service_graphs.hold_virtual: found "70000", expected at most 65535
+        "#]],
+    );
+    check(
         "processors: { service_graphs: { histograms: server } }",
         &expect![[r#"
         f.yaml:1:45: processors.service_graphs.histograms: found "server", expected a list such as [server, client]

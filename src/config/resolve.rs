@@ -22,7 +22,7 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
         ledger: ledger::Settings {
             stale_duration: tree.at("registry.stale_duration").duration(),
             max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
-            edges: resolve_processors::edges(tree.at("processors.service_graphs")),
+            edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
             edge_series: resolve_processors::edge_series(tree.at("processors")),
         },
         collect: collect(tree, problems),

@@ -100,12 +100,19 @@ fn service_graphs(node: &Node, problems: &mut Problems) -> stage::ServiceGraphs 
 }
 
 /// Of `processors.service_graphs`.
-pub(super) fn edges(node: &Node) -> edges::Settings {
+pub(super) fn edges(node: &Node, problems: &mut Problems) -> edges::Settings {
+    let hold = node.at("hold_virtual");
+    let hold_virtual = u16::try_from(hold.count()).unwrap_or_else(|_| {
+        let message =
+            format!("found {}, expected at most {}", values::shown(hold.as_text()), u16::MAX);
+        problems.add(hold.place, &format!("{SERVICE_GRAPHS_PATH}.hold_virtual"), message);
+        0
+    });
     edges::Settings {
         wait: node.at("wait").duration(),
         max_items: node.at("max_items").count(),
         remember_completed: node.at("remember_completed").boolean(),
-        hold_virtual: u16::try_from(node.at("hold_virtual").count()).unwrap_or(u16::MAX),
+        hold_virtual,
         count_every_pair: node.at("count_every_pair").boolean(),
         virtual_caller: node.at("virtual_nodes.caller").as_text().to_owned(),
         virtual_server: node.at("virtual_nodes.server").boolean(),

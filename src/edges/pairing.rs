@@ -1,15 +1,20 @@
 //! What becomes of a side: whom it meets, when it ends alone, when it gives way. Pure decisions, each
 //! written into the book before the next one is made (reference/tempo.md 3.3 to 3.9, CONTRACT.md 8).
 
+use std::collections::BTreeMap;
+
 use super::change::Change;
 use super::counts::{Connection, End};
 use super::settings::Settings;
 use super::store::{Entry, Phase, Store, WARM};
-use crate::batch::{Class, EdgeSide, Link, Origin, Role};
+use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies.
 const SAME_KEY_MAX: usize = 1000;
 
+/// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
+/// took all links that waited.
+const LINKED_MAX: usize = 128;
 /// Entries that end before what they complete is counted.
 const EXPIRED_TOGETHER: usize = 10_000;
 
@@ -103,7 +108,7 @@ impl<B: Book> Arrival<'_, B> {
         // Many may wait at one place: they are put in order only for the one that meets them.
         let comes_calling = side.role.calls() && side.class != Class::Receives;
         let is_before = |one: &Entry, other: u32| one.number() < store.entry(other).number();
-        store.each(side, |slot, entry| {
+        store.find(side, |slot, entry| {
             let other = &entry.side;
             met.n += 1;
             match entry.phase {
@@ -133,6 +138,7 @@ impl<B: Book> Arrival<'_, B> {
                 }
                 Phase::Refuses => met.refused = true,
             }
+            false
         });
         // The index has them in no order.
         met.called.sort_unstable_by_key(|&slot| store.entry(slot).number());
@@ -279,11 +285,12 @@ impl<B: Book> Arrival<'_, B> {
         }
         let store = self.book.store();
         let (mut n, mut sender) = (0, None);
-        store.each(&side, |slot, Entry { side, phase, .. }| {
-            n += 1;
+        store.find(&side, |slot, Entry { side, phase, .. }| {
+            n += usize::from(*phase == Phase::Link);
             if side.class == Class::Sends && matches!(phase, Phase::Waits | Phase::Kept) {
                 sender = Some(slot);
             }
+            sender.is_some() || n == LINKED_MAX
         });
         if let Some(slot) = sender {
             let sender = *self.book.store().entry(slot);
@@ -293,23 +300,24 @@ impl<B: Book> Arrival<'_, B> {
                 self.book.change(Change::Keep { slot });
             }
             self.paired_by_link(receiver);
-        } else if n < SAME_KEY_MAX {
+        } else if n < LINKED_MAX {
             self.enter(Phase::Link, receiver, side);
         }
     }
 
     /// Another copy, or another root of the trace, as in Tempo: what the new one does not know of its
-    /// peer is kept.
+    /// peer and of the dimensions is kept.
     fn replace(&mut self, slot: u32) {
         let old = self.book.store().entry(slot).side;
         let mut side = EdgeSide { failed: self.side.failed || old.failed, ..self.side };
-        let (of_old, of_new) =
-            (self.book.store().origin(old.origin), self.book.store().origin(side.origin));
-        if of_new.peer.is_empty() && !of_old.peer.is_empty() {
-            let mut bytes = Vec::new();
-            Origin { peer: of_old.peer, ..of_new }.push(&mut bytes);
-            side.origin = origin(self.book, &bytes);
-        }
+        let [of_old, of_new] = [old, side].map(|side| self.book.store().origin(side.origin));
+        let peer = if of_new.peer.is_empty() { of_old.peer } else { of_new.peer };
+        let mut all: BTreeMap<&str, &str> = of_old.dimensions.iter().collect();
+        all.extend(of_new.dimensions.iter());
+        let (mut labels, mut bytes) = (Vec::new(), Vec::new());
+        all.into_iter().for_each(|(name, value)| push_label(&mut labels, name, value));
+        Origin { peer, dimensions: Labels::new(&labels), ..of_new }.push(&mut bytes);
+        side.origin = origin(self.book, &bytes);
         self.book.end(End::Overwritten);
         self.book.change(Change::Replace { slot, side });
     }

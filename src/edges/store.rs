@@ -200,16 +200,17 @@ impl Store {
         self.free.last().copied().unwrap_or_else(unused)
     }
 
-    /// Shows each entry that meets where `side` does, in no order.
+    /// The first that is wanted of the entries that meet where `side` does, in no order.
     #[inline]
-    pub(super) fn each(&self, side: &EdgeSide, mut show: impl FnMut(u32, &Entry)) {
+    pub(super) fn find(
+        &self,
+        side: &EdgeSide,
+        mut wanted: impl FnMut(u32, &Entry) -> bool,
+    ) -> Option<u32> {
         self.index.find(self.hash(side), |slot| {
             let entry = self.entry(slot);
-            if meet(&entry.side, side) {
-                show(slot, entry);
-            }
-            false
-        });
+            meet(&entry.side, side) && wanted(slot, entry)
+        })
     }
 
     /// Brings the places where these sides meet nearer: their memory is waited for together.

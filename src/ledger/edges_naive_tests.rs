@@ -317,6 +317,9 @@ impl<'s> Naive<'s> {
         if side.span.peer.is_empty() {
             side.span.peer = before.span.peer;
         }
+        let own = std::mem::take(&mut side.span.dimensions);
+        let told = own.into_iter().filter(|(_, value)| !value.is_empty());
+        side.span.dimensions = before.span.dimensions.into_iter().chain(told).collect();
         side.at = before.at;
         side.until = side.at + self.waits(&side.span, side.part) * self.wait;
         self.end(End::Overwritten);

@@ -101,10 +101,10 @@ mod tests {
             let local = Local::new(&config(set)).unwrap();
             local.end - local.now
         };
-        let hold = |n: u64| format!("processors.service_graphs.hold_virtual={n}");
+        let hold = |n: u16| format!("processors.service_graphs.hold_virtual={n}");
         assert_eq!(waited(&[]), Duration::from_millis(10_001));
         assert_eq!(waited(&[&hold(2)]), Duration::from_millis(30_001));
-        let longest = waited(&["processors.service_graphs.wait=36500d", &hold(u64::MAX)]);
+        let longest = waited(&["processors.service_graphs.wait=36500d", &hold(u16::MAX)]);
         assert!(longest > Duration::from_hours(24 * 36_500));
     }
 
