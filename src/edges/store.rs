@@ -15,8 +15,8 @@ use super::origins::Origins;
 use crate::batch::encoding::{BadEncoding, put_bytes, put_number};
 use crate::batch::{EdgeSide, Origin};
 
-/// Room for so many entries more is made at once, and for a sixteenth of those that are there.
-const ROOM: usize = 1024;
+/// Entries in one piece of the slab: growing moves none.
+const CHUNK: usize = 1024;
 /// Sides whose places are fetched together.
 pub const WARM: usize = 16;
 /// A place of the queue whose entry has left it.
@@ -30,7 +30,8 @@ const UNUSED_MAX: usize = 1024;
 pub struct Store {
     seed: [u64; 4],
     index: Index,
-    entries: Vec<Entry>,
+    chunks: Vec<Box<[Entry; CHUNK]>>,
+    n_slots: u32,
     /// Slots that are free; the last one is used next.
     free: Vec<u32>,
     /// Slots; the place at the front has the number `front`.
@@ -149,7 +150,8 @@ impl Store {
             origins: Origins::new(RandomState::with_seeds(a, b, c, d)),
             seed,
             index: Index::new(),
-            entries: Vec::new(),
+            chunks: Vec::new(),
+            n_slots: 0,
             free: Vec::new(),
             queue: VecDeque::new(),
             front: 0,
@@ -161,7 +163,7 @@ impl Store {
 
     /// Sides that wait and keys that are remembered.
     pub fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.n_slots as usize - self.free.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -191,13 +193,12 @@ impl Store {
     }
 
     pub(super) fn entry(&self, slot: u32) -> &Entry {
-        &self.entries[slot as usize]
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// The slot that the next entry takes.
     pub(super) fn next_slot(&self) -> u32 {
-        let unused = || u32::try_from(self.entries.len()).expect("fewer than 2^32 entries");
-        self.free.last().copied().unwrap_or_else(unused)
+        self.free.last().copied().unwrap_or(self.n_slots)
     }
 
     /// The first that is wanted of the entries that meet where `side` does, in no order.
@@ -239,7 +240,10 @@ impl Store {
 
     /// The side that a link's entry belongs to, if it is still there.
     pub(super) fn receiver_of(&self, link: &Entry) -> Option<u32> {
-        let Entry { side, phase, .. } = self.entries.get(link.receiver as usize)?;
+        if link.receiver >= self.n_slots {
+            return None;
+        }
+        let Entry { side, phase, .. } = self.entry(link.receiver);
         let same = side.span_id == link.side.span_id
             && side.start_unix_nano == link.side.start_unix_nano
             && side.end_unix_nano == link.side.end_unix_nano;
@@ -277,7 +281,7 @@ impl Store {
     }
 
     fn entry_mut(&mut self, slot: u32) -> &mut Entry {
-        &mut self.entries[slot as usize]
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// Applies one change. One that was decided on this store always fits.
@@ -323,10 +327,10 @@ impl Store {
     fn enter(&mut self, slot: u32, mut entry: Entry) {
         assert_eq!(slot, self.next_slot(), "an entry takes the slot that was decided");
         if self.free.pop().is_none() {
-            if self.entries.len() == self.entries.capacity() {
-                self.entries.reserve_exact(ROOM + self.entries.len() / 16);
+            if self.n_slots as usize == self.chunks.len() * CHUNK {
+                self.chunks.push(Box::new([VACANT; CHUNK]));
             }
-            self.entries.push(VACANT);
+            self.n_slots += 1;
         }
         entry.number = self.push(slot);
         let hash = self.hash(&entry.side);
@@ -416,7 +420,7 @@ impl Store {
     pub(crate) fn sizes(&self) -> Sizes {
         let mut sizes = self.origins.sizes();
         sizes.entries = self.len();
-        sizes.slots = self.entries.len();
+        sizes.slots = self.n_slots as usize;
         (sizes.index, sizes.queue) = (self.index.capacity(), self.queue.len());
         sizes
     }
@@ -425,7 +429,8 @@ impl Store {
     pub fn dump(&self, out: &mut Vec<u8>) {
         self.origins.dump(out);
         let mut text = Vec::new();
-        for entry in &self.entries {
+        for slot in 0..self.n_slots {
+            let entry = self.entry(slot);
             text.clear();
             if entry.phase != Phase::Vacant {
                 entry.side.encode(&mut text);
