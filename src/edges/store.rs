@@ -28,7 +28,8 @@ const UNUSED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub struct Store {
-    seed: [u64; 4],
+    /// Of the hash: numbers without a pattern, whatever the seed.
+    keys: [u64; 4],
     index: Index,
     chunks: Vec<Box<[Entry; CHUNK]>>,
     n_slots: u32,
@@ -146,9 +147,10 @@ impl Store {
     /// `seed` keys the hash tables: it belongs to the state.
     pub fn new(max_items: usize, seed: [u64; 4]) -> Self {
         let [a, b, c, d] = seed;
+        let hasher = RandomState::with_seeds(a, b, c, d);
         Self {
-            origins: Origins::new(RandomState::with_seeds(a, b, c, d)),
-            seed,
+            keys: [0_u64, 1, 2, 3].map(|n| hasher.hash_one(n)),
+            origins: Origins::new(hasher),
             index: Index::new(),
             chunks: Vec::new(),
             n_slots: 0,
@@ -274,7 +276,7 @@ impl Store {
 
     fn hash(&self, side: &EdgeSide) -> u64 {
         let trace = u128::from_le_bytes(side.trace_id);
-        let [a, b, c, d] = self.seed;
+        let [a, b, c, d] = self.keys;
         #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
         let of_trace = folded(trace as u64 ^ a, (trace >> 64) as u64 ^ b);
         folded(of_trace ^ u64::from_le_bytes(side.meets_at) ^ c, d | 1)

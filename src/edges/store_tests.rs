@@ -96,3 +96,24 @@ proptest! {
         }
     }
 }
+
+/// Ids as they come: counted up, with zeros in front, or alike but for a few bits.
+#[test]
+fn the_hash_spreads_ids_with_a_pattern_whatever_the_seed() {
+    const BITS: u32 = 14;
+    for seed in [[0; 4], [1, 2, 3, 4], [u64::MAX; 4]] {
+        let store = Store::new(1, seed);
+        for (of_trace, of_span) in [(0, 64), (64, 1), (1 << 40, 0), (1, 1 << 56), (0, 1)] {
+            let mut n_at = vec![0_u32; 1 << BITS];
+            for n in 0..1_u64 << BITS {
+                let mut trace_id = [0; 16];
+                trace_id[8..].copy_from_slice(&n.wrapping_mul(of_trace).to_be_bytes());
+                let meets_at = n.wrapping_mul(of_span).to_be_bytes();
+                let hash = store.hash(&EdgeSide { trace_id, meets_at, ..EdgeSide::NOBODY });
+                n_at[usize::try_from(hash >> (64 - BITS)).expect("a few bits")] += 1;
+            }
+            let most = n_at.iter().max();
+            assert!(most < Some(&16), "{most:?} of {seed:?}, {of_trace}, {of_span}");
+        }
+    }
+}
