@@ -585,3 +585,28 @@ fn a_full_store_lets_the_oldest_of_the_largest_service_give_way() {
     assert_eq!(counts.edges.completed(Connection::VirtualNode), 1);
     assert_eq!(graph.requests().len(), 5);
 }
+
+#[test]
+fn an_edge_that_has_ended_begins_anew_and_not_in_the_place_of_another() {
+    let mut graph = Graph::new(|settings| settings.stale_duration = Duration::from_secs(60));
+    let request = |names: [&'static str; 2], trace: u8| {
+        [client(names[0], (trace, 1)), server(names[1], (trace, 2, 1))]
+    };
+    let first = ["shop", "cart"];
+    graph.tell(&request(first, 1)).wait(1);
+    graph.tenant.tick(graph.now);
+    graph.wait(100);
+    assert_eq!(graph.tenant.tick(graph.now).events.len(), 3, "requests and two histograms end");
+    graph.tell(&request(["web", "api"], 2)).tell(&request(first, 3));
+    graph.tell(&request(first, 4));
+    let expected = totals(&[("web>api:", 1.0), ("shop>cart:", 2.0)]);
+    let snapshot = graph.tenant.tick(graph.now);
+    let mut found = Totals::new();
+    for event in &snapshot.events {
+        let Event::Birth { table: Table::EdgeRequests, slot, labels } = event else { continue };
+        let labels = Labels::new(labels);
+        let edge = format!("{}>{}:", labels.get("client"), labels.get("server"));
+        found.insert(edge, snapshot.values(Table::EdgeRequests).calls(*slot).as_f64());
+    }
+    assert_eq!(found, expected);
+}
