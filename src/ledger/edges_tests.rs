@@ -610,3 +610,14 @@ fn an_edge_that_has_ended_begins_anew_and_not_in_the_place_of_another() {
     }
     assert_eq!(found, expected);
 }
+
+#[test]
+fn the_last_tick_finds_what_has_ended_like_any_other() {
+    let mut graph = Graph::new(|settings| settings.stale_duration = Duration::from_secs(60));
+    graph.tell(&[client("shop", (1, 1)), server("cart", (1, 2, 1))]).wait(1);
+    graph.tenant.tick(graph.now);
+    graph.wait(100);
+    let events = graph.tenant.last_tick(graph.now).events;
+    let n_ended = events.iter().filter(|event| matches!(event, Event::Death { .. })).count();
+    assert_eq!(n_ended, 3, "requests and two histograms");
+}

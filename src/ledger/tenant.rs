@@ -83,7 +83,8 @@ impl Tenant {
         let at_ms = world.tick_ms(now);
         world.expire_edges(at_ms, &mut |_| {});
         world.close_edges(at_ms, &mut |_| {});
-        world.tick(at_ms, &[], &mut |_| {})
+        let deaths = decide::deaths(&world.state, &world.settings, at_ms);
+        world.tick(at_ms, &deaths, &mut |_| {})
     }
 
     /// The tick after the last one: every label set ends.
