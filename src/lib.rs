@@ -31,7 +31,7 @@
 //! | a request | 100,000 spans, as many resources, 64 MiB of label sets (`stage::Stager`) |
 //! | memory that staging keeps for the next request | 8 MiB a thread |
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
-//! | sides and links under one key | 1,000 |
+//! | sides under one key; consumers that wait for one producer by a link | 1,000; 128 |
 //! | links of a span that are followed | 128 |
 //! | an attribute's value that is read | 8 levels of lists |
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |

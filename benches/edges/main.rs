@@ -88,6 +88,8 @@ impl Book for Alone {
     }
 
     fn end(&mut self, _: End) {}
+
+    fn links_dropped(&mut self) {}
 }
 
 /// Calls that are answered so many calls later.

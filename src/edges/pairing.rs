@@ -11,7 +11,6 @@ use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies.
 const SAME_KEY_MAX: usize = 1000;
-
 /// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
 /// took all links that waited.
 const LINKED_MAX: usize = 128;
@@ -27,6 +26,8 @@ pub trait Book {
     fn complete(&mut self, edge: &Edge);
     /// A side has met its end.
     fn end(&mut self, end: End);
+    /// Some of a side's links are not followed: too many wait where they lead.
+    fn links_dropped(&mut self);
 }
 
 /// A complete edge. A side that is missing is named by the other one.
@@ -89,8 +90,9 @@ pub fn arrive(book: &mut impl Book, mut side: EdgeSide, links: &[Link], at_ms: i
         arrival.call(&met);
     } else {
         let entered = arrival.called(&met, !links.is_empty());
-        if let Some(slot) = entered {
-            links.iter().for_each(|link| arrival.link(slot, link));
+        let is_followed = |link: &&Link| entered.is_some_and(|slot| arrival.link(slot, link));
+        if links.iter().filter(is_followed).count() < links.len() {
+            arrival.book.links_dropped();
         }
     }
 }
@@ -106,7 +108,7 @@ impl<B: Book> Arrival<'_, B> {
         let (store, side) = (self.book.store(), &self.side);
         let mut met = Met::default();
         // Many may wait at one place: they are put in order only for the one that meets them.
-        let comes_calling = side.role.calls() && side.class != Class::Receives;
+        let comes_calling = side.seeks_answer();
         let is_before = |one: &Entry, other: u32| one.number() < store.entry(other).number();
         store.find(side, |slot, entry| {
             let other = &entry.side;
@@ -268,8 +270,8 @@ impl<B: Book> Arrival<'_, B> {
         (by_itself && n_there < SAME_KEY_MAX).then(|| self.enter(Phase::Done, 0, self.side))
     }
 
-    /// A context that a link of the side in `receiver` names.
-    fn link(&mut self, receiver: u32, link: &Link) {
+    /// A context that a link of the side in `receiver` names; answers whether it is followed.
+    fn link(&mut self, receiver: u32, link: &Link) -> bool {
         let side = EdgeSide {
             trace_id: link.trace_id,
             meets_at: link.span_id,
@@ -281,7 +283,7 @@ impl<B: Book> Arrival<'_, B> {
         let entry = Entry::of_link(side, receiver);
         if self.book.store().receiver_of(&entry) != Some(receiver) {
             // A store smaller than the links of one span has sent the side away.
-            return;
+            return false;
         }
         let store = self.book.store();
         let (mut n, mut sender) = (0, None);
@@ -302,7 +304,10 @@ impl<B: Book> Arrival<'_, B> {
             self.paired_by_link(receiver);
         } else if n < LINKED_MAX {
             self.enter(Phase::Link, receiver, side);
+        } else {
+            return false;
         }
+        true
     }
 
     /// Another copy, or another root of the trace, as in Tempo: what the new one does not know of its

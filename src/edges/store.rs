@@ -42,7 +42,7 @@ pub struct Store {
     max_items: usize,
     /// The service that has more than half of `max_items`.
     dominant: Option<u32>,
-    n_waiting: usize,
+    n_pending: usize,
 }
 
 /// One side, or what is remembered of one.
@@ -159,7 +159,7 @@ impl Store {
             front: 0,
             max_items,
             dominant: None,
-            n_waiting: 0,
+            n_pending: 0,
         }
     }
 
@@ -174,7 +174,7 @@ impl Store {
 
     /// Sides that have not met their end.
     pub fn n_pending(&self) -> usize {
-        self.n_waiting
+        self.n_pending
     }
 
     pub fn origin(&self, id: u32) -> Origin<'_> {
@@ -339,11 +339,11 @@ impl Store {
         self.hold(entry.side.origin);
         self.index.insert(hash, slot);
         *self.entry_mut(slot) = entry;
-        self.count_waiting(slot, true);
+        self.count_pending(slot, true);
     }
 
     fn leave(&mut self, slot: u32) {
-        self.count_waiting(slot, false);
+        self.count_pending(slot, false);
         let side = self.entry(slot).side;
         let hash = self.hash(&side);
         self.index.remove(hash, slot);
@@ -380,14 +380,14 @@ impl Store {
     }
 
     fn mark(&mut self, slot: u32, mark: impl FnOnce(&mut Entry)) {
-        self.count_waiting(slot, false);
+        self.count_pending(slot, false);
         mark(self.entry_mut(slot));
-        self.count_waiting(slot, true);
+        self.count_pending(slot, true);
     }
 
-    fn count_waiting(&mut self, slot: u32, more: bool) {
+    fn count_pending(&mut self, slot: u32, more: bool) {
         let one = usize::from(self.entry(slot).is_pending());
-        self.n_waiting = if more { self.n_waiting + one } else { self.n_waiting - one };
+        self.n_pending = if more { self.n_pending + one } else { self.n_pending - one };
     }
 
     fn hold(&mut self, origin: u32) {

@@ -520,10 +520,13 @@ fn is_called(side: &Side) -> bool {
     matches!(side.part, Part::Answers | Part::Receives)
 }
 
-/// The distinct contexts that a receiving span's links name, but for its parent and itself: its parent
-/// it has anyway.
+/// The distinct contexts that a receiving span's links name, its parent being one of them; but for
+/// itself, and for the parent of a called span: that it has anyway.
 fn contexts(span: &Plain) -> Vec<Place> {
     let mut contexts = Vec::new();
+    if calls(span) && span.parent != 0 {
+        contexts.push((span.trace, span.parent));
+    }
     for link in &span.links {
         let parent = *link == (span.trace, span.parent) && !calls(span);
         if !parent && *link != own(span) && !contexts.contains(link) {

@@ -621,3 +621,14 @@ fn the_last_tick_finds_what_has_ended_like_any_other() {
     let n_ended = events.iter().filter(|event| matches!(event, Event::Death { .. })).count();
     assert_eq!(n_ended, 3, "requests and two histograms");
 }
+
+#[test]
+fn consumers_beyond_the_128_that_wait_for_one_producer_are_counted() {
+    let mut graph = Graph::new(|_| {});
+    let consumers: Vec<Half> =
+        (1..=130).map(|n| consumer("audit", (3, n, 0)).links(&[(1, 1)])).collect();
+    graph.tell(&consumers).tell(&[producer("orders", (1, 1)).class(Class::Sends)]);
+    assert_eq!(graph.tenant.counts().tallies.repaired(Repaired::Links), 2);
+    let expected = [("orders>audit:messaging_system", 128.0), ("user>audit:virtual_node", 2.0)];
+    assert_eq!(graph.requests(), totals(&expected));
+}

@@ -12,7 +12,9 @@ use super::effects::Effect;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
-use crate::batch::{Batch, Bounds, Class, Discarded, EdgeSide, Processor, Row, Table, Tallies};
+use crate::batch::{
+    Batch, Bounds, Class, Discarded, EdgeSide, Processor, Repaired, Repairs, Row, Table, Tallies,
+};
 use crate::edges::{self, Book, Change, Edge, End};
 use crate::tenant::TenantId;
 
@@ -207,6 +209,7 @@ impl World {
             state: &mut self.state,
             rows: &mut self.edge_rows,
             counts: &mut self.edge_counts,
+            tallies: &mut self.tallies,
             log,
         }
     }
@@ -287,6 +290,7 @@ struct Desk<'w, L> {
     state: &'w mut State,
     rows: &'w mut EdgeRows,
     counts: &'w mut edges::Counts,
+    tallies: &'w mut Tallies,
     log: &'w mut L,
 }
 
@@ -311,6 +315,12 @@ impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
 
     fn end(&mut self, end: End) {
         self.counts.end(end);
+    }
+
+    fn links_dropped(&mut self) {
+        let mut repairs = Repairs::default();
+        repairs.set(Repaired::Links, true);
+        self.tallies.repair(repairs);
     }
 }
 

@@ -55,7 +55,7 @@ impl<'a> Walk<'_, 'a> {
             repairs.add(found.repairs);
             side.weight = graph.weights.weight(span, &self.pieces(place, span), repairs)?;
             if side.class == Class::Receives {
-                self.links(bytes, &side, repairs)?;
+                self.links(span, bytes, &side, repairs)?;
             }
         }
         self.stager.batch.sides.push(side);
@@ -179,10 +179,12 @@ impl<'a> Walk<'_, 'a> {
         Ok(FoundOrigin { origin, is_database, repairs })
     }
 
-    /// The contexts that the span's links name, each once, without its parent and itself.
+    /// The contexts that the span's links name, each once, without itself and the parent where it is met
+    /// anyway. A client that receives meets nobody there: its parent is one of them.
     #[cold]
     fn links(
         &mut self,
+        span: &Span<'a>,
         bytes: &'a [u8],
         side: &EdgeSide,
         repairs: &mut Repairs,
@@ -190,8 +192,12 @@ impl<'a> Walk<'_, 'a> {
         let batch = &mut self.stager.batch;
         let index = u32::try_from(batch.sides.len()).expect("a request has fewer spans");
         let mut contexts = Vec::new();
+        if let (Role::Client, Ok(span_id)) = (side.role, span.parent_span_id.try_into()) {
+            contexts.push(Link { side: index, trace_id: side.trace_id, span_id });
+        }
         each_link(bytes, |trace_id, span_id| {
             let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else {
+                repairs.set(Repaired::Links, true);
                 return;
             };
             let context = Link { side: index, trace_id, span_id };

@@ -217,9 +217,20 @@ fn links_name_each_context_once_without_parent_and_self_and_128_at_most() {
     let batch = sides(&with_links, &[of_kind(PRODUCER, &[]), consumer.clone()]);
     let links: Vec<_> = batch.links.iter().map(|l| (l.side, l.trace_id[0], l.span_id[0])).collect();
     assert_eq!(links, [(1, 5, 5), (1, 5, 9)]);
+    assert_eq!(batch.tallies.repaired(Repaired::Links), 1, "odd ids lead nowhere");
     let classes: Vec<Class> = batch.sides.iter().map(|side| side.class).collect();
     assert_eq!(classes, [Class::Sends, Class::Receives]);
     assert_eq!(sides(&graph(|_| {}), &[consumer.clone()]).links.len(), 0);
+
+    let operation = text("messaging.operation.type", "receive");
+    let receives = Span {
+        parent_span_id: vec![9; 8],
+        links: vec![link(1, 9), link(5, 5)],
+        ..of_kind(CLIENT, &[operation])
+    };
+    let batch = sides(&with_links, &[receives]);
+    let links: Vec<_> = batch.links.iter().map(|l| (l.trace_id[0], l.span_id[0])).collect();
+    assert_eq!(links, [(1, 9), (5, 5)], "nobody is met at the parent of a client");
 
     consumer.links = (1..=200).map(|n| link(n, n)).collect();
     let batch = sides(&with_links, &[consumer.clone(), consumer]);
