@@ -41,6 +41,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod clock;
 pub mod telemetry;
 pub mod tenant;
@@ -56,6 +57,8 @@ pub mod stage;
 pub mod series;
 
 pub mod edges;
+
+pub mod admission;
 
 pub mod ledger;
 

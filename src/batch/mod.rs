@@ -19,7 +19,7 @@ pub use edge_side::{Class, EdgeSide, Link, Origin, Role, latency_nano};
 pub use fold::{Fold, Observation, reset_table};
 pub use labels::{Labels, push_label};
 pub use table::{Shape, Table};
-pub use tallies::{Discarded, Processor, Repaired, Repairs, Tallies};
+pub use tallies::{Discarded, Limited, Processor, Repaired, Repairs, Tallies};
 pub use total::{Total, Weight};
 
 /// Start and length in one of the batch's arenas.

@@ -21,6 +21,23 @@ pub enum Discarded {
     Duplicate,
 }
 
+/// Why a span is counted in an overflow series: label value `limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    MaxActiveSeries,
+    MaxActiveSeriesPerService,
+    MaxActiveEntities,
+    MaxServices,
+    MaxEdges,
+    MaxCardinalityPerLabel,
+    MaxLabelBytes,
+    Memory,
+    /// Under pressure, and its label set was not seen before.
+    Probation,
+    /// An info gauge is not emitted.
+    Info,
+}
+
 /// What of a span was put right: label value `what`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repaired {
@@ -55,6 +72,36 @@ impl Discarded {
             Self::Filtered => "filtered",
             Self::NoEdgeSide => "no_edge_side",
             Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+impl Limited {
+    pub const ALL: [Self; 10] = [
+        Self::MaxActiveSeries,
+        Self::MaxActiveSeriesPerService,
+        Self::MaxActiveEntities,
+        Self::MaxServices,
+        Self::MaxEdges,
+        Self::MaxCardinalityPerLabel,
+        Self::MaxLabelBytes,
+        Self::Memory,
+        Self::Probation,
+        Self::Info,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxActiveSeries => "max_active_series",
+            Self::MaxActiveSeriesPerService => "max_active_series_per_service",
+            Self::MaxActiveEntities => "max_active_entities",
+            Self::MaxServices => "max_services",
+            Self::MaxEdges => "max_edges",
+            Self::MaxCardinalityPerLabel => "max_cardinality_per_label",
+            Self::MaxLabelBytes => "max_label_bytes",
+            Self::Memory => "memory",
+            Self::Probation => "probation",
+            Self::Info => "info",
         }
     }
 }
@@ -95,6 +142,8 @@ pub struct Tallies {
     pub received: u64,
     counted: [u64; Processor::ALL.len()],
     discarded: [[u64; Discarded::ALL.len()]; Processor::ALL.len()],
+    /// A part of what is counted.
+    limited: [[u64; Limited::ALL.len()]; Processor::ALL.len()],
     repaired: [u64; Repaired::ALL.len()],
 }
 
@@ -115,6 +164,14 @@ impl Tallies {
         }
     }
 
+    pub fn limit(&mut self, processor: Processor, limit: Limited, n: u64) {
+        self.limited[processor as usize][limit as usize] += n;
+    }
+
+    pub fn limited(&self, processor: Processor, limit: Limited) -> u64 {
+        self.limited[processor as usize][limit as usize]
+    }
+
     pub fn counted(&self, processor: Processor) -> u64 {
         self.counted[processor as usize]
     }
@@ -131,6 +188,9 @@ impl Tallies {
         self.received += other.received;
         add_all(&mut self.counted, &other.counted);
         for (mine, theirs) in self.discarded.iter_mut().zip(&other.discarded) {
+            add_all(mine, theirs);
+        }
+        for (mine, theirs) in self.limited.iter_mut().zip(&other.limited) {
             add_all(mine, theirs);
         }
         add_all(&mut self.repaired, &other.repaired);

@@ -28,6 +28,9 @@ pub(crate) fn check_list(key: &Key, list: Node, problems: &mut Problems) -> Vec<
     }
 }
 
+/// A value that the program works out.
+const AUTO: &str = "auto";
+
 struct Checker<'a> {
     problems: &'a mut Problems,
 }
@@ -273,7 +276,9 @@ fn fault(kind: Kind, text: &str) -> Option<String> {
         Kind::Name => !text.is_empty(),
         Kind::Bool => values::boolean(text).is_some(),
         Kind::Count { least } => values::count(text).is_some_and(|count| count >= least),
-        Kind::Size => values::size(text).is_some_and(|bytes| bytes > 0),
+        Kind::Size { least } => values::size(text).is_some_and(|bytes| bytes >= least),
+        Kind::Memory => text == AUTO || values::size(text).is_some_and(|bytes| bytes > 0),
+        Kind::CountOrAuto => text == AUTO || values::count(text).is_some(),
         Kind::Duration { least } => values::duration(text).is_some_and(|time| time >= least),
         Kind::Slack => values::duration(text).is_some(),
         Kind::Endpoint => text.is_empty() || values::endpoint(text).is_some(),
@@ -327,7 +332,10 @@ fn expected(kind: Kind) -> String {
         Kind::List(_) => "a list of mappings",
         Kind::Bool => "true or false",
         Kind::Count { least } => return format!("a whole number, at least {least}"),
-        Kind::Size => "a size such as 16MiB, at least 1",
+        Kind::Size { least: 0 } => "a size such as 16MiB, or 0",
+        Kind::Size { least } => return format!("a size such as 16MiB, at least {least}"),
+        Kind::Memory => "a size such as 512MiB, or auto",
+        Kind::CountOrAuto => "a whole number, or auto",
         Kind::Duration { least } if !least.is_zero() => {
             return format!("a duration such as 15s or 1m30s, at least {least:?}");
         }

@@ -11,6 +11,7 @@ use super::*;
 use crate::collect::StaleMarkers;
 use crate::edges;
 use crate::ledger::EdgeSeries;
+use crate::receiver::{ConnectionLimits, IngestLimits};
 use crate::remote_write::relabel::Action;
 use crate::remote_write::{Auth, Secret};
 use crate::stage::{MatchType, Multiplier, PolicyValue, Processors, ServiceGraphs, Window};
@@ -74,7 +75,23 @@ registry:
   trace_id_label_name: traceID
   max_exemplars_per_tick: 1000
   span_name_sanitization: \"\"
-limits: {}
+limits:
+  memory: auto
+  max_active_series: 500000
+  guaranteed_series_per_service: auto
+  max_active_series_per_service: 0
+  max_active_entities: 0
+  max_services: 2000
+  max_edges: 10000
+  max_cardinality_per_label: 0
+  max_label_bytes: 64MiB
+  max_tenants: 100
+  ingest_bytes_per_second: 0
+  ingest_burst_bytes: 0
+  ingest_spans_per_second: 0
+  max_connections: 1024
+  max_connections_per_ip: 512
+  max_streams_per_connection: 64
 overrides: { file: \"\", poll_interval: 10s }
 remote_write: []
 storage: { path: \"\" }
@@ -145,6 +162,37 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(!config.collect.instance.is_empty());
     assert_eq!(config.admin.endpoint.as_deref(), Some("127.0.0.1:4319"));
     assert!(config.remote_write.endpoints.is_empty());
+    assert_eq!(config.receiver.connections, ConnectionLimits::default());
+    assert_eq!(config.receiver.ingest, IngestLimits::default());
+    assert_eq!((config.memory, config.max_tenants), (None, 100));
+}
+
+#[test]
+fn limits_are_read_and_checked_against_each_other() {
+    let limits = |text: &str| load_text(text).config.ledger.limits;
+    let of_tempo = limits("limits: { max_active_series: 0, max_active_entities: 1000 }");
+    assert_eq!((of_tempo.max_active_series, of_tempo.max_active_entities), (0, 1000));
+    assert_eq!(of_tempo.guaranteed_series_per_service, 0);
+    let own = limits("limits: { max_active_series: 1000, max_services: 10 }");
+    assert_eq!(own.guaranteed_series_per_service, 50);
+    let less = limits("limits: { guaranteed_series_per_service: 100 }");
+    assert_eq!(less.guaranteed_series_per_service, 100);
+    check(
+        "limits:
+  memory: some
+  guaranteed_series_per_service: 126
+  max_label_bytes: -1
+  max_streams_per_connection: 0
+  max_active_serie: 5
+",
+        &expect![[r#"
+            f.yaml:2:11: limits.memory: found "some", expected a size such as 512MiB, or auto
+            f.yaml:3:34: limits.guaranteed_series_per_service: found 126, expected at most 125: half of max_active_series (500000) / max_services (2000)
+            f.yaml:4:20: limits.max_label_bytes: found "-1", expected a size such as 16MiB, or 0
+            f.yaml:5:31: limits.max_streams_per_connection: found "0", expected a whole number, at least 1
+            f.yaml:6:3: limits.max_active_serie: unknown key, did you mean limits.max_active_series
+        "#]],
+    );
 }
 
 /// Every key of the contract's block is a key of the schema, and the other way round.
@@ -301,7 +349,6 @@ fn keys_of_a_later_version_are_refused_by_name() {
 processors:
   enabled: [spam-metrics, service-graph, drain]
 registry: { span_name_sanitization: enabled, span_name_patterns: [x] }
-limits: { memory: auto }
 overrides: { file: o.yaml, poll_interval: 10000ms }
 storage: { path: /d, durability: disk }
 remote_write:
@@ -317,14 +364,13 @@ remote_write:
             f.yaml:3:42: processors.enabled[2]: found "drain", expected one of span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, service-graphs, service-graphs-request, service-graphs-latency, service-graphs-connection-info, host-info
             f.yaml:4:13: registry.span_name_sanitization: not in this version: found "enabled", expected "" or nothing
             f.yaml:4:46: registry.span_name_patterns: not in this version
-            f.yaml:5:11: limits.memory: not in this version
-            f.yaml:6:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
-            f.yaml:7:12: storage.path: not in this version: found "/d", expected "" or nothing
-            f.yaml:7:22: storage.durability: not in this version
-            f.yaml:10:5: remote_write[0].oauth2: not in this version
-            f.yaml:11:5: remote_write[0].follow_redirects: not in this version
-            f.yaml:12:21: remote_write[0].queue_config.capacity: not in this version
-            f.yaml:12:34: remote_write[0].queue_config.min_shards: not in this version
+            f.yaml:5:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
+            f.yaml:6:12: storage.path: not in this version: found "/d", expected "" or nothing
+            f.yaml:6:22: storage.durability: not in this version
+            f.yaml:9:5: remote_write[0].oauth2: not in this version
+            f.yaml:10:5: remote_write[0].follow_redirects: not in this version
+            f.yaml:11:21: remote_write[0].queue_config.capacity: not in this version
+            f.yaml:11:34: remote_write[0].queue_config.min_shards: not in this version
         "#]],
     );
 }

@@ -14,6 +14,7 @@ mod node;
 mod print;
 mod problem;
 mod resolve;
+mod resolve_limits;
 mod resolve_processors;
 mod resolve_remote_write;
 mod schema;
@@ -36,6 +37,10 @@ pub struct Config {
     pub collect: collect::Settings,
     pub remote_write: remote_write::Settings,
     pub admin: admin::Settings,
+    /// Resident bytes of the process; `None` = by the machine.
+    pub memory: Option<usize>,
+    /// 0 = no limit.
+    pub max_tenants: usize,
 }
 
 /// A configuration that is in order.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::node::Node;
 use super::problem::Problems;
-use super::{Config, resolve_processors, resolve_remote_write, values};
+use super::{Config, resolve_limits, resolve_processors, resolve_remote_write, values};
 use crate::{admin, collect, ledger, receiver, remote_write, stage};
 
 /// Runes that an exemplar's labels may hold in all, names included (Prometheus drops more).
@@ -24,6 +24,7 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
             max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
             edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
             edge_series: resolve_processors::edge_series(tree.at("processors")),
+            limits: resolve_limits::limits(tree.at("limits"), problems),
         },
         collect: collect(tree, problems),
         remote_write: remote_write::Settings {
@@ -31,6 +32,8 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
             send_tenant_id: tree.at("multitenancy.enabled").boolean(),
         },
         admin: admin::Settings { endpoint: values::endpoint(tree.at("admin.endpoint").as_text()) },
+        memory: values::size(tree.at("limits.memory").as_text()),
+        max_tenants: tree.at("limits.max_tenants").count(),
     }
 }
 
@@ -45,6 +48,8 @@ fn receiver(tree: &Node) -> receiver::Settings {
         },
         header_timeout: otlp.at("header_timeout").duration(),
         body_timeout: otlp.at("body_timeout").duration(),
+        connections: resolve_limits::connections(tree.at("limits")),
+        ingest: resolve_limits::ingest(tree.at("limits")),
         multitenancy: tree.at("multitenancy.enabled").boolean(),
     }
 }

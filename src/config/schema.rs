@@ -31,8 +31,14 @@ pub(crate) enum Kind {
     Count {
         least: u64,
     },
-    /// Bytes, at least 1.
-    Size,
+    /// Bytes, at least so many; 0 where that stands for none.
+    Size {
+        least: usize,
+    },
+    /// Bytes, or `auto`.
+    Memory,
+    /// A whole number, or `auto`.
+    CountOrAuto,
     Duration {
         least: Duration,
     },
@@ -91,7 +97,11 @@ pub(crate) const ROOT: &[Key] = &[
     section("receivers", RECEIVERS, "Where spans come in."),
     section("processors", super::schema_processors::PROCESSORS, "What is made of them."),
     section("registry", REGISTRY, "How series are kept and handed on."),
-    later("limits", "{}"),
+    section(
+        "limits",
+        LIMITS,
+        "What nobody may exceed; over a limit detail is lost, totals are not. 0 = no limit of its own.",
+    ),
     later("overrides", "{ file: \"\", poll_interval: 10s }"),
     key(
         "remote_write",
@@ -111,13 +121,13 @@ const OTLP: &[Key] = &[
     section("http", &[endpoint("127.0.0.1:4318")], "OTLP over HTTP: protobuf and JSON."),
     key(
         "max_wire_bytes",
-        Kind::Size,
+        Kind::Size { least: 1 },
         "16MiB",
         "Largest request as it arrives; a larger one is refused. Raise it for senders of huge batches.",
     ),
     key(
         "max_inflated_bytes",
-        Kind::Size,
+        Kind::Size { least: 1 },
         "64MiB",
         "Largest request after decompression; a larger one is refused.",
     ),
@@ -203,6 +213,94 @@ const REGISTRY: &[Key] = &[
     later("span_name_patterns", "[]"),
 ];
 
+const LIMITS: &[Key] = &[
+    key(
+        "memory",
+        Kind::Memory,
+        "auto",
+        "Resident memory of the process, in all; everything else is a claim on it. auto = 80 % of the\n\
+         cgroup's limit, else 25 % of the machine's memory.",
+    ),
+    limit(
+        "max_active_series",
+        "500000",
+        "Prometheus series of a tenant. Over it: the service's overflow series.",
+    ),
+    key(
+        "guaranteed_series_per_service",
+        Kind::CountOrAuto,
+        "auto",
+        "Series of a service that other services can't take. auto = half of max_active_series /\n\
+         max_services, which is also the most.",
+    ),
+    limit(
+        "max_active_series_per_service",
+        "0",
+        "Series of one service. Over it: its overflow series.",
+    ),
+    limit(
+        "max_active_entities",
+        "0",
+        "Label sets of a tenant, as Tempo's limiter_type entity counts. Over it: as with series.",
+    ),
+    limit(
+        "max_services",
+        "2000",
+        "Services of a tenant. Over it: service=\"__cardinality_overflow__\".",
+    ),
+    limit(
+        "max_edges",
+        "10000",
+        "Label sets of edges of a tenant. Over it: server=\"__cardinality_overflow__\".",
+    ),
+    limit(
+        "max_cardinality_per_label",
+        "0",
+        "Values of one label of a tenant, of which one service has at most half. Over it the value is\n\
+         __cardinality_overflow__.",
+    ),
+    key(
+        "max_label_bytes",
+        Kind::Size { least: 0 },
+        "64MiB",
+        "Bytes of a tenant's label sets. Over it: as with series.",
+    ),
+    limit(
+        "max_tenants",
+        "100",
+        "Tenants of the process. Over it a new tenant's requests are refused, 403.",
+    ),
+    key(
+        "ingest_bytes_per_second",
+        Kind::Size { least: 0 },
+        "0",
+        "Inflated bytes of a tenant's requests. Over it they are refused, 429.",
+    ),
+    key(
+        "ingest_burst_bytes",
+        Kind::Size { least: 0 },
+        "0",
+        "What may come at once. 0 = as much as in a second; a larger request is refused, 413.",
+    ),
+    limit(
+        "ingest_spans_per_second",
+        "0",
+        "Spans of a tenant's requests. Over it they are refused, 429.",
+    ),
+    limit(
+        "max_connections",
+        "1024",
+        "Connections of the process. Over it the one that is idle for the longest time is closed.",
+    ),
+    limit("max_connections_per_ip", "512", "Connections from one address, likewise."),
+    key(
+        "max_streams_per_connection",
+        Kind::Count { least: 1 },
+        "64",
+        "HTTP/2 requests of one connection at once.",
+    ),
+];
+
 const ADMIN: &[Key] = &[endpoint("127.0.0.1:4319")];
 
 const MULTITENANCY: &[Key] = &[key(
@@ -273,6 +371,10 @@ const fn later(name: &'static str, default: &'static str) -> Key {
 /// A key of which no value is taken yet.
 pub(super) const fn refused(name: &'static str) -> Key {
     Key { name, kind: Kind::Later, default: None, doc: "" }
+}
+
+const fn limit(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    key(name, Kind::Count { least: 0 }, default, doc)
 }
 
 const fn endpoint(default: &'static str) -> Key {

@@ -12,7 +12,9 @@ mod state;
 mod tenant;
 
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
-pub use crate::batch::{Bounds, Discarded, Exemplar, Labels, Processor, Repaired, Table, Total};
+pub use crate::batch::{
+    Bounds, Discarded, Exemplar, Labels, Limited, Processor, Repaired, Table, Total,
+};
 pub use crate::edges::{Connection, End};
 pub use effects::Effect;
 pub use settings::{EdgeSeries, Settings};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admission::Limits;
 use crate::edges;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,7 @@ pub struct Settings {
     pub max_exemplars_per_tick: usize,
     pub edges: edges::Settings,
     pub edge_series: EdgeSeries,
+    pub limits: Limits,
 }
 
 /// Which series an edge has.
@@ -38,6 +40,7 @@ impl Default for Settings {
             max_exemplars_per_tick: 1000,
             edges: edges::Settings::default(),
             edge_series: EdgeSeries::default(),
+            limits: Limits::default(),
         }
     }
 }

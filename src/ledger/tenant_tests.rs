@@ -17,6 +17,7 @@ fn settings() -> Settings {
         max_exemplars_per_tick: MAX_EXEMPLARS,
         edge_series: EdgeSeries { messaging_seconds: true, ..EdgeSeries::default() },
         edges: edges::Settings { max_items: 50, ..edges::Settings::default() },
+        ..Settings::default()
     }
 }
 

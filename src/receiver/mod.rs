@@ -19,4 +19,4 @@ mod intake;
 pub use intake::{Intake, TakeError, Taken};
 pub use json::{JsonError, to_wire as json_to_wire};
 pub use listeners::{BindError, Listeners};
-pub use settings::{BodyLimits, Settings};
+pub use settings::{BodyLimits, ConnectionLimits, IngestLimits, Settings};

@@ -12,6 +12,9 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// A body that takes longer is answered 408.
     pub body_timeout: Duration,
+    pub connections: ConnectionLimits,
+    /// Of each tenant.
+    pub ingest: IngestLimits,
     /// Off: every request belongs to the one tenant, and a tenant header is ignored.
     pub multitenancy: bool,
 }
@@ -22,4 +25,30 @@ pub struct BodyLimits {
     pub max_wire_bytes: usize,
     /// Bytes of a body after inflating.
     pub max_inflated_bytes: usize,
+}
+
+/// 0 = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    /// HTTP/2 requests of one connection at once; at least 1.
+    pub max_streams_per_connection: u32,
+}
+
+/// What a tenant may send; 0 = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IngestLimits {
+    /// Inflated.
+    pub bytes_per_second: usize,
+    /// 0 = as much as in a second.
+    pub burst_bytes: usize,
+    pub spans_per_second: usize,
+}
+
+/// As the configuration has them by default; a test there holds it.
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { max_connections: 1024, max_connections_per_ip: 512, max_streams_per_connection: 64 }
+    }
 }

@@ -18,7 +18,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use spanmill::clock::Clock;
 use spanmill::ledger::{self, Tenants};
-use spanmill::receiver::{BodyLimits, Intake, Listeners, Settings, TakeError};
+use spanmill::receiver::{
+    BodyLimits, ConnectionLimits, IngestLimits, Intake, Listeners, Settings, TakeError,
+};
 use spanmill::stage;
 use spanmill::telemetry::Telemetry;
 use spanmill::tenant::TenantId;
@@ -51,6 +53,8 @@ fn settings() -> Settings {
         limits: BodyLimits { max_wire_bytes: 16 << 20, max_inflated_bytes: 64 << 20 },
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(15),
+        connections: ConnectionLimits::default(),
+        ingest: IngestLimits::default(),
         multitenancy: false,
     }
 }
