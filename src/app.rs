@@ -16,7 +16,7 @@ use crate::admin::{Admin, Readiness, TenantMetrics};
 use crate::clock::Clock;
 use crate::collect::{self, Catalog, Collections, StaleMarkers, first_tick_after};
 use crate::config::Loaded;
-use crate::ledger::{Processor, Snapshot, Table, Tenant, Tenants};
+use crate::ledger::{Memory, Processor, Snapshot, Table, Tenant, Tenants};
 use crate::receiver::{Intake, Listeners};
 use crate::remote_write::client::Client;
 use crate::remote_write::{Endpoint, Outlet};
@@ -77,7 +77,9 @@ impl App {
         let (sender, created) = unbounded_channel();
         let bounds = config.stage.bounds();
         let seed = std::array::from_fn(|_| ahash::RandomState::new().hash_one(0));
-        let tenants = Arc::new(Tenants::new(config.ledger.clone(), bounds, seed, sender));
+        let memory = Arc::new(Memory::unbounded());
+        let tenants =
+            Arc::new(Tenants::new(config.ledger.clone(), bounds, seed, sender).with_memory(memory));
         let intake = Arc::new(Intake::new(plan, Arc::clone(&tenants), Arc::clone(&clock)));
         let mut endpoints = Vec::new();
         for settings in &config.remote_write.endpoints {

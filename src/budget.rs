@@ -51,7 +51,7 @@ impl Pool {
 
     /// What a rank may fill.
     pub fn capacity_of(&self, rank: Rank) -> usize {
-        self.capacity / 8 * rank.eighths()
+        self.capacity / 8 * rank.eighths() + self.capacity % 8 * rank.eighths() / 8
     }
 
     /// Whether there is room for it; it is charged if so.
@@ -59,6 +59,25 @@ impl Pool {
         let most = self.capacity_of(rank);
         let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    /// Whether there would be room for it now.
+    pub fn has_room(&self, bytes: usize, rank: Rank) -> bool {
+        self.used().checked_add(bytes).is_some_and(|sum| sum <= self.capacity_of(rank))
+    }
+
+    /// Charges what is held already, however little room there is.
+    pub fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was charged before is now this much.
+    pub fn settle(&self, charged: &mut usize, held: usize) {
+        match held.checked_sub(*charged) {
+            Some(more) => self.charge(more),
+            None => self.refund(*charged - held),
+        }
+        *charged = held;
     }
 
     pub fn refund(&self, bytes: usize) {

@@ -1,6 +1,19 @@
 //! Who is let in: limits on series, services, edges, label values and text, and what counts in place of
 //! those that are not. Pure: it says what a limit means, the ledger asks it and keeps the totals.
+//!
+//! The order is: limit on label values, probation, slot. What is counted here (`Census`) follows from
+//! the label sets that live; what only guides (`Probation`) may be lost.
 
+mod census;
+mod label_values;
 mod limits;
+mod overflow;
+mod probation;
+mod verdict;
 
+pub use census::{Census, Resident};
+pub use label_values::{BYTES_OF_A_LABEL, LabelValues};
 pub use limits::Limits;
+pub use overflow::{OVERFLOW, SETS_OF_A_SERVICE, push_edge_overflow, push_span_overflow};
+pub use probation::{BYTES as PROBATION_BYTES, Probation};
+pub use verdict::{Standing, has_place, is_pressed, standing};

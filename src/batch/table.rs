@@ -43,6 +43,20 @@ impl Table {
         Self::EdgeInfo,
     ];
 
+    /// Those of the service graph: a label set of an edge may be in each of them.
+    pub const EDGES: [Self; 6] = [
+        Self::EdgeRequests,
+        Self::EdgeFailed,
+        Self::EdgeServer,
+        Self::EdgeClient,
+        Self::EdgeMessaging,
+        Self::EdgeInfo,
+    ];
+
+    pub fn is_edge(self) -> bool {
+        Self::EDGES.contains(&self)
+    }
+
     pub fn shape(self) -> Shape {
         match self {
             Self::TargetInfo | Self::HostInfo | Self::EdgeInfo => Shape::Info,

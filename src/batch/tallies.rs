@@ -196,6 +196,15 @@ impl Tallies {
         add_all(&mut self.repaired, &other.repaired);
     }
 
+    /// Whether that holds for every processor that has seen a span.
+    pub fn are_settled(&self) -> bool {
+        Processor::ALL.into_iter().all(|processor| {
+            let discarded = self.discarded[processor as usize].iter().any(|n| *n > 0);
+            let is_off = self.counted(processor) == 0 && !discarded;
+            is_off || self.balances(processor)
+        })
+    }
+
     /// Whether every span of a processor that runs is accounted for.
     pub fn balances(&self, processor: Processor) -> bool {
         let discarded: u64 = self.discarded[processor as usize].iter().sum();

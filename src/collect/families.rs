@@ -53,6 +53,11 @@ pub(super) fn specs(table: Table, bounds: &Bounds, settings: &Settings) -> Vec<S
     }
 }
 
+/// Prometheus series of one label set of each table.
+pub fn series_per_set(settings: &Settings, bounds: &Bounds) -> [usize; Table::ALL.len()] {
+    Table::ALL.map(|table| specs(table, bounds, settings).len())
+}
+
 fn span_metrics(bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
     let mut specs = Vec::new();
     if settings.families.calls {

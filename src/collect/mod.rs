@@ -13,6 +13,6 @@ pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
 pub use catalog::{Catalog, Change, Collected, Entry, View};
 pub use collections::{Collections, lock};
-pub use families::{Quantity, SeriesSpec, le_text, values_of};
+pub use families::{Quantity, SeriesSpec, le_text, series_per_set, values_of};
 pub use schedule::first_tick_after;
 pub use settings::{Families, Settings, StaleMarkers};

@@ -16,17 +16,20 @@ const SPAN_ID_LABEL: &str = "span_id";
 const TRACE_AND_SPAN_ID_RUNES: usize = 32 + 16;
 
 pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
+    let stage = resolve_processors::stage(tree, problems);
+    let collect = collect(tree, problems);
     Config {
         receiver: receiver(tree),
-        stage: resolve_processors::stage(tree, problems),
         ledger: ledger::Settings {
             stale_duration: tree.at("registry.stale_duration").duration(),
             max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
             edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
             edge_series: resolve_processors::edge_series(tree.at("processors")),
             limits: resolve_limits::limits(tree.at("limits"), problems),
+            series_per_set: collect::series_per_set(&collect, &stage.bounds()),
         },
-        collect: collect(tree, problems),
+        stage,
+        collect,
         remote_write: remote_write::Settings {
             endpoints: resolve_remote_write::endpoints(tree.at("remote_write"), problems),
             send_tenant_id: tree.at("multitenancy.enabled").boolean(),

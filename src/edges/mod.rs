@@ -10,8 +10,8 @@ mod store;
 
 pub use change::Change;
 pub use counts::{Connection, Counts, End};
-pub use pairing::{Book, Edge, arrive, close, expire, origin};
+pub use pairing::{Book, Edge, arrive, close, expire, make_room, origin};
 pub use settings::Settings;
 #[cfg(test)]
 pub(crate) use store::Sizes as StoreSizes;
-pub use store::{Phase, Store, WARM};
+pub use store::{CHUNK_BYTES, Phase, Store, WARM};

@@ -20,7 +20,12 @@ pub(super) struct Origins {
     service_index: HashTable<u32>,
     services: Vec<Service>,
     free_services: Vec<u32>,
+    /// Bytes of all origins.
+    text_len: usize,
 }
+
+/// What an origin takes besides its bytes, its service with it.
+const ORIGIN_BYTES: usize = 192;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -53,7 +58,13 @@ impl Origins {
             service_index: HashTable::new(),
             services: Vec::new(),
             free_services: Vec::new(),
+            text_len: 0,
         }
+    }
+
+    /// What is held; a service's name is within the bytes of its origins.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.entries.len() * ORIGIN_BYTES + 2 * self.text_len
     }
 
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
@@ -80,6 +91,7 @@ impl Origins {
         let hash = self.hasher.hash_one(bytes);
         let service = self.service_of(Origin::read(bytes).service);
         self.services[service as usize].n_origins += 1;
+        self.text_len += bytes.len();
         let entry = Entry { bytes: Some(bytes.into()), hash, service, n_sides: 0 };
         self.entries[id as usize] = entry;
         let entries = &self.entries;
@@ -90,8 +102,9 @@ impl Origins {
     /// Forgets the origins that nobody refers to.
     pub(super) fn sweep(&mut self) {
         for id in std::mem::take(&mut self.unused) {
-            let entry = &self.entries[id as usize];
-            if entry.bytes.is_some() && entry.n_sides == 0 {
+            // The last one that ended took all entries with it.
+            let entry = self.entries.get(id as usize);
+            if entry.is_some_and(|entry| entry.bytes.is_some() && entry.n_sides == 0) {
                 self.end(id);
             }
         }
@@ -138,10 +151,15 @@ impl Origins {
     }
 
     fn end(&mut self, id: u32) {
-        let Entry { hash, service, .. } = std::mem::take(&mut self.entries[id as usize]);
+        let Entry { bytes, hash, service, .. } = std::mem::take(&mut self.entries[id as usize]);
+        self.text_len -= bytes.map_or(0, |bytes| bytes.len());
         let found = self.index.find_entry(hash, |&i| i == id);
         found.expect("an origin that ends is in the index").remove();
         self.free.push(id);
+        if self.index.is_empty() {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+            self.unused = Vec::new();
+        }
         let of = &mut self.services[service as usize];
         of.n_origins -= 1;
         if of.n_origins == 0 {

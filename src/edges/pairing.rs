@@ -385,7 +385,7 @@ impl<B: Book> Arrival<'_, B> {
 
     /// Makes room first.
     fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> u32 {
-        while self.book.store().len() >= self.book.settings().max_items {
+        while self.book.store().is_full() {
             make_room(self.book);
         }
         let slot = self.book.store().next_slot();
@@ -461,7 +461,7 @@ pub fn close(book: &mut impl Book) -> bool {
 }
 
 /// The store is full: somebody gives way. A side that would become a virtual edge becomes one.
-fn make_room(book: &mut impl Book) {
+pub fn make_room(book: &mut impl Book) {
     let (slot, of_service) =
         book.store().next_to_yield().expect("a full store has an oldest entry");
     let entry = *book.store().entry(slot);

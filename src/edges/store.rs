@@ -17,6 +17,8 @@ use crate::batch::{EdgeSide, Origin};
 
 /// Entries in one piece of the slab: growing moves none.
 const CHUNK: usize = 1024;
+/// What a piece takes: entries, and their places in the queue and in the index while these grow.
+pub const CHUNK_BYTES: usize = CHUNK * (size_of::<Entry>() + 48);
 /// Sides whose places are fetched together.
 pub const WARM: usize = 16;
 /// A place of the queue whose entry has left it.
@@ -172,6 +174,35 @@ impl Store {
         self.len() == 0
     }
 
+    /// From now on so many entries are as many as there may be; those that are there stay.
+    pub fn set_max_items(&mut self, max_items: usize) {
+        self.max_items = max_items;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.max_items
+    }
+
+    /// Entries that the pieces of the slab hold, taken or not.
+    pub fn n_held(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
+    /// Whether the next entry takes another piece of the slab.
+    pub fn must_grow(&self) -> bool {
+        self.free.is_empty() && self.n_slots as usize == self.n_held()
+    }
+
+    /// What the store holds, with its origins.
+    pub fn held_bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_BYTES + self.origins.held_bytes()
+    }
+
+    /// What its origins hold.
+    pub fn origin_bytes(&self) -> usize {
+        self.origins.held_bytes()
+    }
+
     /// Sides that have not met their end.
     pub fn n_pending(&self) -> usize {
         self.n_pending
@@ -181,7 +212,7 @@ impl Store {
         self.origins.get(id)
     }
 
-    pub(super) fn find_origin(&self, bytes: &[u8]) -> Option<u32> {
+    pub fn find_origin(&self, bytes: &[u8]) -> Option<u32> {
         self.origins.find(bytes)
     }
 
@@ -351,6 +382,18 @@ impl Store {
         self.entry_mut(slot).phase = Phase::Vacant;
         self.free.push(slot);
         self.release(side.origin);
+        if self.is_empty() && self.chunks.len() > 1 {
+            self.give_up_chunks();
+        }
+    }
+
+    /// Nobody is there: what a flood took is given back.
+    fn give_up_chunks(&mut self) {
+        self.chunks = Vec::new();
+        self.n_slots = 0;
+        self.free = Vec::new();
+        self.queue = VecDeque::new();
+        self.index = Index::new();
     }
 
     fn requeue(&mut self, slot: u32, at_ms: i64) {

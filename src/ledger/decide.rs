@@ -12,19 +12,6 @@ use crate::series::Picked;
 /// An exemplar of a span that ended longer ago carries the tick's time.
 const EXEMPLAR_AGE_MAX_MS: i64 = 3_600_000;
 
-/// The slot of a row's label set, which is born if it is new.
-pub(super) fn row<'a>(state: &State, batch: &'a Batch, row: &Row) -> (Option<Effect<'a>>, u32) {
-    let labels = batch.labels(row);
-    let table = state.table(row.table);
-    match table.find(labels) {
-        Some(slot) => (None, slot),
-        None => {
-            let slot = table.next_slot();
-            (Some(Effect::Birth { table: row.table, slot, labels }), slot)
-        }
-    }
-}
-
 /// What a row adds to a label set that has a slot.
 pub(super) fn add<'a>(batch: &'a Batch, row: &Row, slot: u32, at_ms: i64) -> Effect<'a> {
     Effect::Add(Add {

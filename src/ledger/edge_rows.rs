@@ -3,6 +3,7 @@
 use ahash::RandomState;
 use hashbrown::HashMap;
 
+use super::admit::Placed;
 use super::settings::EdgeSeries;
 use crate::batch::{
     Batch, Bounds, Buckets, EdgeSide, Fold, Observation, Range, Table, Weight, push_label,
@@ -37,6 +38,8 @@ struct Known {
     slots: [Option<u32>; Table::ALL.len()],
     /// In `fold`, while there are any.
     rows: [Option<u32>; Table::ALL.len()],
+    /// What a limit said to it, while there are any rows.
+    limited: Option<Placed>,
 }
 
 /// Edges that are known at the same time.
@@ -99,10 +102,39 @@ impl EdgeRows {
         self.known[self.of_rows[row]].slots[table as usize] = Some(slot);
     }
 
+    /// What a limit said to an earlier row of the same edge.
+    pub(super) fn limited(&self, row: usize) -> Option<Placed> {
+        self.known[self.of_rows[row]].limited
+    }
+
+    pub(super) fn set_limited(&mut self, row: usize, placed: Placed) {
+        self.known[self.of_rows[row]].limited = Some(placed);
+    }
+
+    /// Room that is kept, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.known.capacity() * (size_of::<Known>() + 2 * size_of::<(EdgeKey, usize)>())
+            + self.text.capacity()
+            + self.fold.kept_bytes()
+            + self.batch.kept_bytes()
+            + self.of_rows.capacity() * size_of::<usize>()
+    }
+
+    /// Gives back what is kept for the next batch.
+    pub(super) fn give_up(&mut self) {
+        self.forget();
+        self.index.shrink_to_fit();
+        (self.known, self.text, self.of_rows) = (Vec::new(), Vec::new(), Vec::new());
+        self.batch = Batch::default();
+        self.fold = Fold::default();
+        self.fold.clear(self.n_buckets);
+    }
+
     pub(super) fn give_back(&mut self, batch: Batch) {
         self.batch = batch;
         for edge in self.of_rows.drain(..) {
             self.known[edge].rows = [None; Table::ALL.len()];
+            self.known[edge].limited = None;
         }
     }
 
@@ -134,7 +166,7 @@ impl EdgeRows {
         let known = self.index.get(&key).copied().unwrap_or_else(|| {
             let labels = self.labels(store, edge);
             let none = [None; Table::ALL.len()];
-            self.known.push(Known { labels, slots: none, rows: none });
+            self.known.push(Known { labels, slots: none, rows: none, limited: None });
             self.index.insert(key, self.known.len() - 1);
             self.known.len() - 1
         });
@@ -200,7 +232,7 @@ impl EdgeRows {
 
     fn row(&mut self, table: Table, known: usize) -> u32 {
         let Self { fold, text, of_rows, known: all, .. } = self;
-        let Known { labels, slots, rows } = &mut all[known];
+        let Known { labels, slots, rows, .. } = &mut all[known];
         *rows[table as usize].get_or_insert_with(|| {
             of_rows.push(known);
             // A row whose slot is known goes without its labels.

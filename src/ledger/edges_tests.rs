@@ -105,6 +105,9 @@ fn batch(halves: &[Half]) -> Batch {
             |&(trace, span): &(u8, u8)| Link { side: i, trace_id: [trace; 16], span_id: [span; 8] };
         batch.links.extend(links.iter().map(link));
     }
+    batch.tallies.received = batch.sides.len() as u64;
+    let n_filtered = batch.sides.iter().filter(|side| side.class == Class::Filtered).count() as u64;
+    batch.tallies.discard(Processor::ServiceGraphs, Discarded::Filtered, n_filtered);
     batch
 }
 

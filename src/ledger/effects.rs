@@ -9,8 +9,8 @@ use crate::edges::Change;
 /// One change of a tenant's state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect<'a> {
-    /// A label set takes a slot.
-    Birth { table: Table, slot: u32, labels: Labels<'a> },
+    /// A label set takes a slot; an overflow one counts in place of those that a limit kept out.
+    Birth { table: Table, slot: u32, labels: Labels<'a>, is_overflow: bool },
     /// A row is added to a label set; an info label set is kept alive by one without numbers.
     Add(Add<'a>),
     /// A label set has ended and its slot is free.
@@ -46,9 +46,10 @@ const EDGE: u8 = 6;
 impl<'a> Effect<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Birth { table, slot, labels } => {
+            Self::Birth { table, slot, labels, is_overflow } => {
                 put_place(out, BIRTH, *table, *slot);
                 put_bytes(out, labels.as_bytes());
+                out.push(u8::from(*is_overflow));
             }
             Self::Add(add) => {
                 put_place(out, ADD, add.table, add.slot);
@@ -87,7 +88,12 @@ impl<'a> Effect<'a> {
         let table = table_of(decoder.byte("table")?)?;
         let slot = decoder.int("slot")?;
         Ok(match what {
-            BIRTH => Self::Birth { table, slot, labels: Labels::new(decoder.bytes("labels")?) },
+            BIRTH => Self::Birth {
+                table,
+                slot,
+                labels: Labels::new(decoder.bytes("labels")?),
+                is_overflow: decoder.byte("overflow")? == 1,
+            },
             ADD => Self::Add(Add {
                 table,
                 slot,

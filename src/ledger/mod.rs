@@ -3,13 +3,17 @@
 //! Nothing else changes state: a request, a tick and the end of a series are all effects, in the order
 //! of the lock. They are plain data, so that a log of them, folded alone, gives the same state.
 
+mod admit;
+mod charges;
 mod decide;
 mod edge_rows;
 mod effects;
+mod memory;
 mod settings;
 mod snapshot;
 mod state;
 mod tenant;
+mod tenants;
 
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
 pub use crate::batch::{
@@ -17,7 +21,9 @@ pub use crate::batch::{
 };
 pub use crate::edges::{Connection, End};
 pub use effects::Effect;
+pub use memory::{Costs, Memory};
 pub use settings::{EdgeSeries, Settings};
 pub use snapshot::{Event, ShownExemplar, Snapshot};
 pub use state::State;
-pub use tenant::{Counts, Tenant, Tenants};
+pub use tenant::{Counts, Tenant};
+pub use tenants::Tenants;

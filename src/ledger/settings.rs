@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::admission::Limits;
+use crate::batch::Table;
 use crate::edges;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Settings {
     pub edges: edges::Settings,
     pub edge_series: EdgeSeries,
     pub limits: Limits,
+    /// Prometheus series of one label set of each table.
+    pub series_per_set: [usize; Table::ALL.len()],
 }
 
 /// Which series an edge has.
@@ -31,6 +34,33 @@ pub struct EdgeSeries {
     pub virtual_node_label: bool,
 }
 
+impl Settings {
+    /// Prometheus series that a label set counts as: of an edge all that it may have.
+    pub fn n_series(&self, table: Table) -> usize {
+        if table.is_edge() {
+            let on = self.edge_series.tables();
+            on.map(|table| self.series_per_set[table as usize]).sum()
+        } else {
+            self.series_per_set[table as usize]
+        }
+    }
+}
+
+impl EdgeSeries {
+    /// Tables that an edge may have.
+    pub fn tables(&self) -> impl Iterator<Item = Table> + use<> {
+        let on = [
+            (Table::EdgeRequests, self.requests),
+            (Table::EdgeFailed, self.requests),
+            (Table::EdgeServer, self.server_seconds),
+            (Table::EdgeClient, self.client_seconds),
+            (Table::EdgeMessaging, self.messaging_seconds),
+            (Table::EdgeInfo, self.connection_info),
+        ];
+        on.into_iter().filter_map(|(table, on)| on.then_some(table))
+    }
+}
+
 // As the configuration has them by default; a test there holds it.
 
 impl Default for Settings {
@@ -41,6 +71,7 @@ impl Default for Settings {
             edges: edges::Settings::default(),
             edge_series: EdgeSeries::default(),
             limits: Limits::default(),
+            series_per_set: [19, 1, 1, 1, 1, 11, 11, 11, 1],
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::effects::{Add, Effect};
 use super::settings::Settings;
+use crate::admission::{Census, Limits, Resident};
 use crate::batch::encoding::{put_exemplars, put_number};
-use crate::batch::{Bounds, Table};
+use crate::batch::{Bounds, Labels, Table};
 use crate::edges::{self, Change};
 use crate::series::{Addition, Layout, Pending, SeriesTable};
 
@@ -13,6 +14,10 @@ pub struct State {
     tables: [SeriesTable; Table::ALL.len()],
     pending: Pending,
     edges: edges::Store,
+    census: Census,
+    limits: Limits,
+    /// Prometheus series that a label set of each table counts as.
+    n_series: [usize; Table::ALL.len()],
     /// Ticks taken so far.
     n_ticks: u32,
     last_tick_ms: i64,
@@ -26,6 +31,9 @@ impl State {
             tables: Table::ALL.map(table),
             pending: Pending::new(settings.max_exemplars_per_tick),
             edges: edges::Store::new(settings.edges.max_items, seed),
+            census: Census::default(),
+            limits: settings.limits,
+            n_series: Table::ALL.map(|table| settings.n_series(table)),
             n_ticks: 0,
             last_tick_ms: i64::MIN,
         }
@@ -43,6 +51,33 @@ impl State {
         &self.edges
     }
 
+    /// How many live, by what limits ask for. It follows from the tables.
+    pub fn census(&self) -> &Census {
+        &self.census
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A label set as the census counts it, while it is not in its table.
+    pub fn resident<'a>(
+        &self,
+        table: Table,
+        labels: Labels<'a>,
+        is_overflow: bool,
+    ) -> Resident<'a> {
+        let elsewhere =
+            |other: &Table| *other != table && self.table(*other).find(labels).is_some();
+        let is_alone = !(table.is_edge() && Table::EDGES.iter().any(elsewhere));
+        Resident { table, labels, is_overflow, n_series: self.n_series[table as usize], is_alone }
+    }
+
+    /// More or fewer edge sides may wait; nobody is sent away.
+    pub(super) fn set_max_items(&mut self, max_items: usize) {
+        self.edges.set_max_items(max_items);
+    }
+
     pub fn last_tick_ms(&self) -> i64 {
         self.last_tick_ms
     }
@@ -51,14 +86,13 @@ impl State {
     /// is a bug or a damaged log, and ends the process rather than count wrongly.
     pub fn fold(&mut self, effect: &Effect<'_>) {
         match effect {
-            Effect::Birth { table, slot, labels } => self.table_mut(*table).birth(*slot, *labels),
-            Effect::Add(add) => self.add(add),
-            Effect::Death { table, slot } => {
-                let table_of = self.table_mut(*table);
-                table_of.death(*slot);
-                let n_buckets = table_of.values().layout().n_buckets();
-                self.pending.forget(*table, *slot, n_buckets);
+            Effect::Birth { table, slot, labels, is_overflow } => {
+                let resident = self.resident(*table, *labels, *is_overflow);
+                self.census.birth(&resident, &self.limits);
+                self.table_mut(*table).birth(*slot, *labels, *is_overflow);
             }
+            Effect::Add(add) => self.add(add),
+            Effect::Death { table, slot } => self.death(*table, *slot),
             Effect::Shown { table, slot, exemplar_ms } => {
                 let tick = self.n_ticks + 1;
                 self.table_mut(*table).shown(*slot, *exemplar_ms, tick);
@@ -75,6 +109,16 @@ impl State {
     /// As [`fold`](Self::fold) does with the effect of it.
     pub(super) fn fold_edge(&mut self, change: Change<'_>) {
         self.edges.apply(change);
+    }
+
+    fn death(&mut self, table: Table, slot: u32) {
+        let table_of = self.table_mut(table);
+        let n_buckets = table_of.values().layout().n_buckets();
+        let is_overflow = table_of.slot(slot).is_overflow;
+        let labels = table_of.death(slot);
+        self.pending.forget(table, slot, n_buckets);
+        let resident = self.resident(table, Labels::new(&labels), is_overflow);
+        self.census.death(&resident, &self.limits);
     }
 
     fn add(&mut self, add: &Add<'_>) {

@@ -1,14 +1,13 @@
-//! One tenant: its state behind its lock. The tenants: made when their first data comes.
+//! One tenant: its state behind its lock.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use tokio::sync::mpsc::UnboundedSender;
-
+use super::admit::Gate;
 use super::decide;
 use super::edge_rows::EdgeRows;
 use super::effects::Effect;
+use super::memory::Memory;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
@@ -29,11 +28,20 @@ pub struct Tenant {
 
 /// What the lock guards.
 #[derive(Debug)]
-struct World {
-    settings: Settings,
-    state: State,
-    tallies: Tallies,
-    edge_rows: EdgeRows,
+pub(super) struct World {
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    pub(super) tallies: Tallies,
+    pub(super) gate: Gate,
+    pub(super) memory: Arc<Memory>,
+    /// For label sets that live, and for those that a tick has still to hand over.
+    pub(super) charged_sets: usize,
+    /// For the rest of what is held.
+    pub(super) charged_held: usize,
+    /// For label sets that ended since the last tick, and in the tick before: those who send them may
+    /// hold them for so long.
+    pub(super) ended_bytes: [usize; 2],
+    pub(super) edge_rows: EdgeRows,
     edge_counts: edges::Counts,
     n_born: [u64; Table::ALL.len()],
     n_ended: [u64; Table::ALL.len()],
@@ -56,8 +64,20 @@ pub struct Counts {
 }
 
 impl Tenant {
+    /// One that holds what it is given. `seed` keys the hash tables.
     pub fn new(id: TenantId, settings: Settings, bounds: &Bounds, seed: [u64; 4]) -> Self {
-        let world = World::new(settings, bounds, seed);
+        Self::with_memory(id, settings, bounds, seed, Arc::new(Memory::unbounded()))
+    }
+
+    /// What it holds is charged to `memory`.
+    pub fn with_memory(
+        id: TenantId,
+        settings: Settings,
+        bounds: &Bounds,
+        seed: [u64; 4],
+        memory: Arc<Memory>,
+    ) -> Self {
+        let world = World::new(settings, bounds, seed, memory);
         Self { id, world: Mutex::new(world) }
     }
 
@@ -119,11 +139,16 @@ impl Tenant {
 }
 
 impl World {
-    fn new(settings: Settings, bounds: &Bounds, seed: [u64; 4]) -> Self {
+    fn new(settings: Settings, bounds: &Bounds, seed: [u64; 4], memory: Arc<Memory>) -> Self {
         let caller = &settings.edges.virtual_caller;
         Self {
             state: State::new(bounds, &settings, seed),
             tallies: Tallies::default(),
+            gate: Gate::new(seed),
+            memory,
+            charged_sets: 0,
+            charged_held: 0,
+            ended_bytes: [0; 2],
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
             n_born: [0; Table::ALL.len()],
@@ -141,22 +166,22 @@ impl World {
         self.tallies.add(&batch.tallies);
         self.expire_edges(at_ms, log);
         self.sides(batch, at_ms, log);
+        self.settle();
+        debug_assert!(self.tallies.are_settled(), "every span is in one place: {:?}", self.tallies);
     }
 
-    /// Answers the slot of its label set.
-    fn row(
-        &mut self,
-        batch: &Batch,
-        row: &Row,
-        at_ms: i64,
-        log: &mut impl FnMut(&Effect<'_>),
-    ) -> u32 {
-        let (birth, slot) = decide::row(&self.state, batch, row);
-        if let Some(birth) = birth {
-            self.fold(&birth, log);
+    fn row(&mut self, batch: &Batch, row: &Row, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        let labels = batch.labels(row);
+        let slot = self.state.table(row.table).find(labels).or_else(|| {
+            let placed = self.place((row.table, labels), row.spans, None, at_ms, log);
+            if let Some(limit) = placed.limited {
+                self.count_limited(row.table, limit, row.spans);
+            }
+            placed.slot
+        });
+        if let Some(slot) = slot {
+            self.fold(&decide::add(batch, row, slot, at_ms), log);
         }
-        self.fold(&decide::add(batch, row, slot, at_ms), log);
-        slot
     }
 
     /// Every side meets others or joins those that wait; it is counted but where it is a copy.
@@ -169,6 +194,11 @@ impl World {
             if self.edge_rows.is_large() {
                 self.add_edge_rows(at_ms, log);
             }
+            let place = side.origin as usize;
+            if origins[place].is_none() {
+                self.make_room_for_origin(batch.origins[place].slice(&batch.origin_text), log);
+            }
+            self.make_room_for_side();
             let mut desk = self.desk(log);
             if (i as usize).is_multiple_of(edges::WARM) {
                 desk.state.edges().warm(&batch.sides[i as usize..]);
@@ -176,7 +206,6 @@ impl World {
             let n_links = links.iter().take_while(|link| link.side == i).count();
             let (own_links, rest) = links.split_at(n_links);
             links = rest;
-            let place = side.origin as usize;
             let origin = *origins[place].get_or_insert_with(|| {
                 edges::origin(&mut desk, batch.origins[place].slice(&batch.origin_text))
             });
@@ -203,7 +232,7 @@ impl World {
         self.edge_rows_done(at_ms, log);
     }
 
-    fn desk<'w, L>(&'w mut self, log: &'w mut L) -> Desk<'w, L> {
+    pub(super) fn desk<'w, L>(&'w mut self, log: &'w mut L) -> Desk<'w, L> {
         Desk {
             settings: &self.settings.edges,
             state: &mut self.state,
@@ -214,7 +243,7 @@ impl World {
         }
     }
 
-    fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+    pub(super) fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         self.add_edge_rows(at_ms, log);
         if self.state.edges().has_many_unused() {
             self.fold(&Effect::Edge(Change::Sweep), log);
@@ -227,27 +256,55 @@ impl World {
         if !self.edge_rows.is_empty() {
             let batch = self.edge_rows.take();
             for (i, row) in batch.rows.iter().enumerate() {
-                let Some(slot) = self.edge_rows.slot(i, row.table) else {
-                    let slot = self.row(&batch, row, at_ms, log);
-                    self.edge_rows.learn(i, row.table, slot);
-                    continue;
-                };
-                self.fold(&decide::add(&batch, row, slot, at_ms), log);
+                if let Some(slot) = self.edge_slot(&batch, i, at_ms, log) {
+                    self.fold(&decide::add(&batch, row, slot, at_ms), log);
+                }
             }
             self.edge_rows.give_back(batch);
         }
         self.edge_rows.shed();
     }
 
-    fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
+    /// The slot of a row of an edge, found, known from before, or decided as for its other rows.
+    fn edge_slot(
+        &mut self,
+        batch: &Batch,
+        i: usize,
+        at_ms: i64,
+        log: &mut impl FnMut(&Effect<'_>),
+    ) -> Option<u32> {
+        let row = &batch.rows[i];
+        let known = self.edge_rows.slot(i, row.table);
+        let found = known.or_else(|| self.state.table(row.table).find(batch.labels(row)));
+        if let Some(slot) = found {
+            self.edge_rows.learn(i, row.table, slot);
+            return found;
+        }
+        let before = self.edge_rows.limited(i);
+        let refused = before.filter(|placed| placed.is_refused).and_then(|placed| placed.limited);
+        let set = (row.table, batch.labels(row));
+        let placed = self.place(set, row.spans, refused, at_ms, log);
+        match (placed.limited, placed.slot) {
+            (None, Some(slot)) => self.edge_rows.learn(i, row.table, slot),
+            (Some(limit), _) if before.is_none() => {
+                self.count_limited(row.table, limit, row.spans);
+                self.edge_rows.set_limited(i, placed);
+            }
+            _ => {}
+        }
+        placed.slot
+    }
+
+    pub(super) fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
         match *effect {
-            Effect::Birth { table, slot, labels } => {
+            Effect::Birth { table, slot, labels, .. } => {
                 self.n_born[table as usize] += 1;
                 self.events.push(Event::Birth { table, slot, labels: labels.as_bytes().into() });
             }
             Effect::Death { table, slot } => {
                 self.n_ended[table as usize] += 1;
                 self.edge_rows.forget();
+                self.ended_bytes[0] += self.bytes_that_end(table, slot);
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
@@ -255,6 +312,9 @@ impl World {
         }
         self.state.fold(effect);
         log(effect);
+        if matches!(effect, Effect::Birth { .. }) {
+            self.settle();
+        }
     }
 
     fn tick_ms(&self, now: Duration) -> i64 {
@@ -279,13 +339,14 @@ impl World {
         }
         let previous_ms = self.state.last_tick_ms();
         self.fold(&Effect::Tick { at_ms }, log);
+        self.refund_ended();
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
     }
 }
 
 /// Where decisions about edge sides become effects, counts and rows.
-struct Desk<'w, L> {
+pub(super) struct Desk<'w, L> {
     settings: &'w edges::Settings,
     state: &'w mut State,
     rows: &'w mut EdgeRows,
@@ -326,57 +387,6 @@ impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
 
 fn ms(since_epoch: Duration) -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// All tenants of the process.
-#[derive(Debug)]
-pub struct Tenants {
-    tenants: DashMap<TenantId, Arc<Tenant>>,
-    settings: Settings,
-    bounds: Bounds,
-    seed: [u64; 4],
-    /// Told of each new tenant, once.
-    created: UnboundedSender<Arc<Tenant>>,
-}
-
-impl Tenants {
-    pub fn new(
-        settings: Settings,
-        bounds: Bounds,
-        seed: [u64; 4],
-        created: UnboundedSender<Arc<Tenant>>,
-    ) -> Self {
-        Self { tenants: DashMap::new(), settings, bounds, seed, created }
-    }
-
-    pub fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        self.tenants.get(id).map(|tenant| Arc::clone(&tenant))
-    }
-
-    pub fn get_or_create(&self, id: &TenantId) -> Arc<Tenant> {
-        if let Some(tenant) = self.get(id) {
-            return tenant;
-        }
-        let entry = self.tenants.entry(id.clone()).or_insert_with(|| {
-            let tenant = Tenant::new(id.clone(), self.settings.clone(), &self.bounds, self.seed);
-            let tenant = Arc::new(tenant);
-            // Nobody listens while the process drains: then nothing is to be told.
-            drop(self.created.send(Arc::clone(&tenant)));
-            tenant
-        });
-        Arc::clone(&entry)
-    }
-
-    pub fn bounds(&self) -> &Bounds {
-        &self.bounds
-    }
-
-    /// In the order of their ids.
-    pub fn all(&self) -> Vec<Arc<Tenant>> {
-        let mut all: Vec<_> = self.tenants.iter().map(|t| Arc::clone(t.value())).collect();
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        all
-    }
 }
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ impl Pending {
         }
     }
 
+    /// Bytes that are held.
+    pub fn held_bytes(&self) -> usize {
+        self.best.capacity() * (size_of::<(Place, Exemplar)>() + 1)
+    }
+
     pub fn clear(&mut self) {
         self.best.clear();
     }

@@ -9,5 +9,5 @@ mod table;
 pub use exemplars::{Pending, Picked};
 pub use layout::Layout;
 pub use quantile::histogram_quantile;
-pub use slab::Slab;
+pub use slab::{CHUNK_ROWS, Slab};
 pub use table::{Addition, SeriesTable, Slot, Values};

@@ -1,7 +1,8 @@
 //! Rows of equal length in chunks that never move: growing copies nothing, a snapshot is a memcpy.
 
 /// Rows in one chunk of a slab that grows.
-const CHUNK_ROWS: usize = 1024;
+/// Few, as a tenant with few label sets holds one of each table.
+pub const CHUNK_ROWS: usize = 128;
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Slab<T> {
@@ -29,6 +30,11 @@ impl<T: Copy + Default> Slab<T> {
         }
     }
 
+    /// Gives up the chunks that hold none of the first `rows` rows.
+    pub fn shrink(&mut self, rows: usize) {
+        self.chunks.truncate(rows.div_ceil(self.chunk_rows.max(1)));
+    }
+
     /// Empty where the slab has no such row.
     pub fn row(&self, row: usize) -> &[T] {
         if self.chunks.is_empty() {
@@ -46,6 +52,10 @@ impl<T: Copy + Default> Slab<T> {
 
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    pub fn n_chunks(&self) -> usize {
+        self.chunks.len()
     }
 }
 

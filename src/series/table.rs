@@ -1,22 +1,35 @@
 //! One table: label sets found by their bytes, each with a slot of totals.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
 use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::layout::Layout;
-use super::slab::Slab;
+use super::slab::{CHUNK_ROWS, Slab};
 use crate::batch::encoding::{put_bytes, put_number};
 use crate::batch::{BucketCount, Labels, Shape, Total};
 
-/// Label sets in slots; a slot that has ended is used again by the next birth.
+/// Label sets in slots, in chunks. A birth takes the lowest slot that is free, and chunks at the end
+/// that nobody is in are given up, so that memory goes when label sets go.
 #[derive(Debug)]
 pub struct SeriesTable {
     hasher: RandomState,
     index: HashTable<u32>,
-    slots: Vec<Slot>,
-    /// Slots that have ended; the last one is used next.
-    free: Vec<u32>,
+    chunks: Vec<Chunk>,
+    /// Slots that have ended; the lowest one is used next.
+    free: BinaryHeap<Reverse<u32>>,
+    /// Slots that were used so far, and not given up.
+    n_slots: usize,
     values: Values,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    slots: Vec<Slot>,
+    n_live: usize,
 }
 
 /// A label set and what is remembered of it besides its totals.
@@ -25,6 +38,8 @@ pub struct Slot {
     /// `None` while the slot is free.
     labels: Option<Box<[u8]>>,
     hash: u64,
+    /// It counts in place of label sets that a limit kept out.
+    pub is_overflow: bool,
     /// Logical time of the last addition.
     pub updated_ms: i64,
     /// Timestamp of the newest exemplar collected for any of its series.
@@ -39,7 +54,7 @@ pub struct Values {
     words: Slab<u64>,
     /// Fractional rests of the words; without rows while all weights are 1.
     rests: Slab<f64>,
-    layout: Layout,
+    layout: Arc<Layout>,
 }
 
 /// What is added to one label set.
@@ -67,9 +82,14 @@ impl SeriesTable {
         Self {
             hasher: RandomState::with_seeds(a, b, c, d),
             index: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            values: Values { words: Slab::new(words), rests: Slab::new(words), layout },
+            chunks: Vec::new(),
+            free: BinaryHeap::new(),
+            n_slots: 0,
+            values: Values {
+                words: Slab::new(words),
+                rests: Slab::new(words),
+                layout: Arc::new(layout),
+            },
         }
     }
 
@@ -79,7 +99,24 @@ impl SeriesTable {
 
     /// Label sets that live.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.n_slots - self.free.len()
+    }
+
+    /// Bytes of the chunks that are held, `besides` those of the table itself for each slot, and
+    /// `copies` of the values.
+    pub fn held_bytes(&self, besides: usize, copies: usize) -> usize {
+        let slots = self.chunks.len() * CHUNK_ROWS * (size_of::<Slot>() + besides);
+        let values = self.values.words.n_chunks() + self.values.rests.n_chunks();
+        slots + values * CHUNK_ROWS * self.values.layout.words() * size_of::<u64>() * copies
+    }
+
+    /// Bytes of the chunk that the next birth takes, as above; 0 if it takes none.
+    pub fn bytes_ahead(&self, besides: usize, copies: usize) -> usize {
+        if !self.free.is_empty() || self.n_slots < self.chunks.len() * CHUNK_ROWS {
+            return 0;
+        }
+        let values = self.values.layout.words() * size_of::<u64>() * copies;
+        CHUNK_ROWS * (size_of::<Slot>() + besides + values)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -94,75 +131,121 @@ impl SeriesTable {
 
     /// The slot that the next birth takes.
     pub fn next_slot(&self) -> u32 {
-        let unused = || u32::try_from(self.slots.len()).expect("fewer than 2^32 label sets");
-        self.free.last().copied().unwrap_or_else(unused)
+        let unused = || u32::try_from(self.n_slots).expect("fewer than 2^32 label sets");
+        self.free.peek().map_or_else(unused, |slot| slot.0)
     }
 
     pub fn labels_of(&self, slot: u32) -> Option<Labels<'_>> {
-        self.slots.get(slot as usize)?.labels.as_deref().map(Labels::new)
+        if slot as usize >= self.n_slots {
+            return None;
+        }
+        self.slot(slot).labels.as_deref().map(Labels::new)
     }
 
     /// Slots that live, in order.
     pub fn live(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        (0..).zip(&self.slots).filter(|(_, slot)| slot.labels.is_some())
+        (0..).zip(self.slots()).filter(|(_, slot)| slot.labels.is_some())
     }
 
     pub fn slot(&self, slot: u32) -> &Slot {
-        &self.slots[slot as usize]
+        slot_of(&self.chunks, slot)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.chunks.iter().flat_map(|chunk| &chunk.slots)
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> &mut Slot {
+        let [chunk, place] = [slot as usize / CHUNK_ROWS, slot as usize % CHUNK_ROWS];
+        &mut self.chunks[chunk].slots[place]
     }
 
     /// Puts a label set that is not there yet into [`next_slot`](Self::next_slot).
-    pub fn birth(&mut self, slot: u32, labels: Labels<'_>) {
+    pub fn birth(&mut self, slot: u32, labels: Labels<'_>, is_overflow: bool) {
         assert_eq!(slot, self.next_slot(), "a birth takes the slot that was decided");
         if self.free.pop().is_none() {
-            self.slots.push(Slot::default());
+            self.push_slot();
         }
         let hash = self.hasher.hash_one(labels.as_bytes());
-        let entry = &mut self.slots[slot as usize];
-        *entry = Slot { labels: Some(labels.as_bytes().into()), hash, ..Slot::default() };
-        let slots = &self.slots;
-        self.index.insert_unique(hash, slot, |&i| slots[i as usize].hash);
+        let labels = Some(labels.as_bytes().into());
+        *self.slot_mut(slot) = Slot { labels, hash, is_overflow, ..Slot::default() };
+        self.chunks[slot as usize / CHUNK_ROWS].n_live += 1;
+        let chunks = &self.chunks;
+        self.index.insert_unique(hash, slot, |&i| slot_of(chunks, i).hash);
         self.values.clear(slot);
     }
 
+    fn push_slot(&mut self) {
+        if self.n_slots.is_multiple_of(CHUNK_ROWS) {
+            self.chunks.push(Chunk { slots: Vec::with_capacity(CHUNK_ROWS), n_live: 0 });
+        }
+        self.chunks[self.n_slots / CHUNK_ROWS].slots.push(Slot::default());
+        self.n_slots += 1;
+    }
+
     pub fn add(&mut self, slot: u32, at_ms: i64, addition: &Addition<'_>) {
-        let entry = &mut self.slots[slot as usize];
+        let entry = self.slot_mut(slot);
         entry.updated_ms = entry.updated_ms.max(at_ms);
         self.values.add(slot, addition);
     }
 
     pub fn shown(&mut self, slot: u32, exemplar_ms: i64, tick: u32) {
-        let entry = &mut self.slots[slot as usize];
+        let entry = self.slot_mut(slot);
         entry.exemplar_ms = exemplar_ms;
         entry.shown_tick = tick;
     }
 
-    pub fn death(&mut self, slot: u32) {
-        let hash = self.slots[slot as usize].hash;
+    /// Answers the label set that has ended.
+    pub fn death(&mut self, slot: u32) -> Box<[u8]> {
+        let hash = self.slot(slot).hash;
         let found = self.index.find_entry(hash, |&i| i == slot);
         found.expect("a label set that ends is in the index").remove();
-        self.slots[slot as usize] = Slot::default();
-        self.free.push(slot);
+        let ended = std::mem::take(self.slot_mut(slot));
+        self.chunks[slot as usize / CHUNK_ROWS].n_live -= 1;
+        self.free.push(Reverse(slot));
+        self.give_up_chunks();
+        ended.labels.unwrap_or_default()
     }
 
-    /// Everything that the table holds, in slot order; the index is left out, as it follows.
+    /// Gives up the chunks at the end in which nobody lives.
+    fn give_up_chunks(&mut self) {
+        let n_before = self.chunks.len();
+        while self.chunks.last().is_some_and(|chunk| chunk.n_live == 0) {
+            self.chunks.pop();
+        }
+        if self.chunks.len() == n_before {
+            return;
+        }
+        self.n_slots = self.chunks.len() * CHUNK_ROWS;
+        self.free.retain(|slot| (slot.0 as usize) < self.n_slots);
+        self.free.shrink_to_fit();
+        self.values.words.shrink(self.n_slots);
+        self.values.rests.shrink(self.n_slots);
+        let chunks = &self.chunks;
+        self.index.shrink_to_fit(|&i| slot_of(chunks, i).hash);
+    }
+
+    /// Everything that the table holds, in slot order; the index and what is free follow from it.
     pub fn dump(&self, out: &mut Vec<u8>) {
-        put_number(out, self.slots.len() as u128);
-        for (i, slot) in self.slots.iter().enumerate() {
+        put_number(out, self.n_slots as u128);
+        for (i, slot) in self.slots().enumerate() {
             put_bytes(out, slot.labels.as_deref().unwrap_or_default());
             for ms in [slot.updated_ms, slot.exemplar_ms] {
                 out.extend_from_slice(&ms.to_le_bytes());
             }
             put_number(out, slot.shown_tick.into());
+            out.push(u8::from(slot.is_overflow));
             if slot.labels.is_some() {
                 self.values.words.row(i).iter().for_each(|&word| put_number(out, word.into()));
                 let rests = self.values.rests.row(i);
                 rests.iter().for_each(|rest| out.extend_from_slice(&rest.to_le_bytes()));
             }
         }
-        put_number(out, self.free.len() as u128);
-        self.free.iter().for_each(|&slot| put_number(out, slot.into()));
     }
+}
+
+fn slot_of(chunks: &[Chunk], slot: u32) -> &Slot {
+    &chunks[slot as usize / CHUNK_ROWS].slots[slot as usize % CHUNK_ROWS]
 }
 
 impl Values {
@@ -197,7 +280,7 @@ impl Values {
     pub fn only(&self, slot: u32) -> Self {
         let words = Slab::of_row(self.words.row(slot as usize));
         let rests = Slab::of_row(self.rests.row(slot as usize));
-        Self { words, rests, layout: self.layout.clone() }
+        Self { words, rests, layout: Arc::clone(&self.layout) }
     }
 
     fn total(&self, slot: u32, word: usize) -> Total {

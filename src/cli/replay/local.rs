@@ -6,6 +6,7 @@ use anyhow::bail;
 
 use super::counted::Counted;
 use super::reading::Bad;
+use crate::admission::Limits;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::edges;
@@ -72,10 +73,11 @@ fn for_the_table(settings: &stage::Settings) -> stage::Settings {
     settings
 }
 
-/// Likewise; nobody is shown an exemplar.
+/// Likewise; nobody is shown an exemplar, and nobody is limited.
 fn counted_for_the_table(settings: &ledger::Settings) -> ledger::Settings {
     let mut settings = settings.clone();
     settings.max_exemplars_per_tick = 0;
+    settings.limits = Limits::none();
     settings.edge_series = EdgeSeries {
         requests: true,
         server_seconds: true,

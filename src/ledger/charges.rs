@@ -1,0 +1,90 @@
+//! What a tenant holds is charged to the pool of all tenants, and refunded when it goes.
+
+use super::effects::Effect;
+use super::memory::VALUE_COPIES;
+use super::tenant::World;
+use crate::batch::{Labels, Table};
+use crate::budget::Rank;
+use crate::edges;
+
+/// Origins of a tenant's edge sides that are held however little room there is.
+const ORIGIN_BYTES_MIN: usize = 64 << 10;
+
+impl World {
+    /// Charges what is held now instead of what was held before.
+    pub(super) fn settle(&mut self) {
+        let besides = self.memory.costs.slot;
+        let tables = Table::ALL.map(|table| self.state.table(table));
+        let tables: usize = tables.map(|t| t.held_bytes(besides, VALUE_COPIES)).iter().sum();
+        let held = tables
+            + self.state.edges().held_bytes()
+            + self.state.pending().held_bytes()
+            + self.gate.held_bytes()
+            + self.edge_rows.kept_bytes();
+        self.memory.pool.settle(&mut self.charged_held, held);
+    }
+
+    /// Bytes that the next birth in a table takes besides those of its label set.
+    pub(super) fn chunk_ahead(&self, table: Table) -> usize {
+        self.state.table(table).bytes_ahead(self.memory.costs.slot, VALUE_COPIES)
+    }
+
+    /// What the end of a label set frees.
+    pub(super) fn bytes_that_end(&self, table: Table, slot: u32) -> usize {
+        let table_of = self.state.table(table);
+        let labels = table_of.labels_of(slot).unwrap_or_else(|| Labels::new(&[]));
+        let who = self.state.resident(table, labels, table_of.slot(slot).is_overflow);
+        if who.is_alone { self.set_bytes(&who) } else { 0 }
+    }
+
+    /// A tick has handed over what ended: what ended in the tick before is held by nobody here any more.
+    pub(super) fn refund_ended(&mut self) {
+        let [since, before] = self.ended_bytes;
+        self.ended_bytes = [0, since];
+        self.charged_sets -= before;
+        self.memory.pool.refund(before);
+        let pool = &self.memory.pool;
+        if pool.used() > pool.capacity_of(Rank::Detail) {
+            self.edge_rows.give_up();
+        }
+        // Whether there is room for more sides is found out anew.
+        self.state.set_max_items(self.settings.edges.max_items);
+        self.settle();
+    }
+
+    /// Before a side comes: where the pool has no room for more, the store is full.
+    pub(super) fn make_room_for_side(&mut self) {
+        let store = self.state.edges();
+        if store.must_grow() && store.n_held() > 0 {
+            let has_room = self.memory.pool.has_room(edges::CHUNK_BYTES, Rank::Waiting);
+            let most = if has_room { usize::MAX } else { store.n_held() };
+            self.state.set_max_items(self.settings.edges.max_items.min(most));
+        }
+    }
+
+    /// Before an origin comes: sides give way until the pool has room for its text.
+    pub(super) fn make_room_for_origin(&mut self, bytes: &[u8], log: &mut impl FnMut(&Effect<'_>)) {
+        let needed = 2 * bytes.len();
+        if self.state.edges().find_origin(bytes).is_some() {
+            return;
+        }
+        while self.state.edges().origin_bytes() > ORIGIN_BYTES_MIN
+            && !self.state.edges().is_empty()
+            && !self.memory.pool.has_room(needed, Rank::Waiting)
+        {
+            let n_items = self.state.edges().len();
+            for _ in 0..n_items.min(n_items / 16 + 256) {
+                edges::make_room(&mut self.desk(log));
+            }
+            self.fold(&Effect::Edge(edges::Change::Sweep), log);
+            self.edge_rows.forget();
+            self.settle();
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.memory.pool.refund(self.charged_sets + self.charged_held);
+    }
+}
