@@ -394,6 +394,10 @@ fn ms(since_epoch: Duration) -> i64 {
 mod tests;
 
 #[cfg(test)]
+#[path = "limits_tests.rs"]
+mod limits_tests;
+
+#[cfg(test)]
 #[path = "edges_tests.rs"]
 mod edges_tests;
 
