@@ -13,13 +13,14 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness, TenantMetrics};
+use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::collect::{self, Catalog, Collections, StaleMarkers, first_tick_after};
 use crate::config::Loaded;
 use crate::ledger::{Memory, Processor, Snapshot, Table, Tenant, Tenants};
 use crate::receiver::{Intake, Listeners};
 use crate::remote_write::client::Client;
-use crate::remote_write::{Endpoint, Outlet};
+use crate::remote_write::{Endpoint, EndpointSettings, Outlet};
 use crate::stage::Plan;
 use crate::telemetry::Telemetry;
 
@@ -77,18 +78,22 @@ impl App {
         let (sender, created) = unbounded_channel();
         let bounds = config.stage.bounds();
         let seed = std::array::from_fn(|_| ahash::RandomState::new().hash_one(0));
-        let memory = Arc::new(Memory::unbounded());
+        let pool = Arc::new(Pool::new(config.memory.series));
+        let memory = Arc::new(Memory { pool: Arc::clone(&pool), costs: config.costs });
         let tenants =
             Arc::new(Tenants::new(config.ledger.clone(), bounds, seed, sender).with_memory(memory));
         let intake = Arc::new(Intake::new(plan, Arc::clone(&tenants), Arc::clone(&clock)));
         let mut endpoints = Vec::new();
+        let most = config.memory.sent_requests() / config.remote_write.endpoints.len().max(1);
         for settings in &config.remote_write.endpoints {
+            let max_shards = settings.max_shards.min(most.max(1));
+            let settings = &EndpointSettings { max_shards, ..settings.clone() };
             let client = Client::new(settings, &telemetry, Arc::clone(&clock))
                 .with_context(|| format!("remote_write endpoint {}", settings.name))?;
             telemetry.remote_write.begin_at_zero(&settings.name);
             let (metrics, clock) = (telemetry.remote_write.clone(), Arc::clone(&clock));
             let endpoint = Endpoint::new(settings.clone(), client, metrics, clock);
-            endpoints.push(Arc::new(endpoint));
+            endpoints.push(Arc::new(endpoint.with_pool(Arc::clone(&pool))));
         }
         let app = Self {
             telemetry,
@@ -189,6 +194,9 @@ impl App {
                 "no remote_write endpoint is configured, see /generated for what is made"
             );
         }
+        for part in self.loaded.config.memory.parts() {
+            tracing::info!(bytes = part.bytes, "memory: {}", part.what);
+        }
         tracing::info!("all series are kept in memory: a restart begins anew");
     }
 
@@ -206,6 +214,10 @@ impl App {
     fn pipelines(&self) -> Pipelines {
         Pipelines {
             settings: self.loaded.config.collect.clone(),
+            max_ended: match self.loaded.config.ledger.limits.max_active_series {
+                0 => usize::MAX,
+                max => max,
+            },
             send_tenant_id: self.loaded.config.remote_write.send_tenant_id,
             tenants: Arc::clone(&self.tenants),
             collections: Arc::clone(&self.collections),
@@ -220,6 +232,8 @@ impl App {
 #[derive(Clone)]
 struct Pipelines {
     settings: collect::Settings,
+    /// Series of a tenant that wait for their end to be sent.
+    max_ended: usize,
     send_tenant_id: bool,
     tenants: Arc<Tenants>,
     collections: Arc<Collections>,
@@ -248,7 +262,9 @@ impl Pipelines {
     fn pipeline(&self, tenant: Arc<Tenant>) -> Pipeline {
         let id = tenant.id();
         let sent_id = self.send_tenant_id.then(|| id.clone());
-        let open = |endpoint: &Arc<Endpoint>| endpoint.open(sent_id.clone(), &self.settings);
+        let open = |endpoint: &Arc<Endpoint>| {
+            endpoint.open(sent_id.clone(), &self.settings, self.max_ended)
+        };
         Pipeline {
             catalog: self.collections.open(id, &self.settings, self.tenants.bounds()),
             outlets: self.endpoints.iter().map(open).collect(),

@@ -26,7 +26,7 @@ pub(super) fn main(arguments: Arguments) -> ExitCode {
         remote_write: Vec::new(),
     };
     match load(&inputs) {
-        Ok(loaded) => print(&loaded.effective),
+        Ok(loaded) => print(&format!("{}\n{}", loaded.effective, loaded.config.memory)),
         Err(code) => code,
     }
 }

@@ -11,6 +11,9 @@ use crate::ledger::{Bounds, Event, Labels, Snapshot, Table};
 use crate::series::Values;
 use crate::tenant::TenantId;
 
+/// Places that are not worth the trouble.
+const SPARE_PLACES: usize = 1024;
+
 /// One tenant's label sets, slot by slot.
 #[derive(Debug)]
 pub struct Catalog {
@@ -71,6 +74,7 @@ impl Catalog {
         let (last_ms, end_ms) = (snapshot.previous_ms, snapshot.at_ms);
         let events = std::mem::take(&mut snapshot.events);
         let changes = events.into_iter().map(|event| self.change(event, last_ms, end_ms)).collect();
+        self.entries.iter_mut().for_each(shorten);
         let snapshot = Arc::new(snapshot);
         self.newest = Some(Arc::clone(&snapshot));
         Collected { snapshot, changes, specs: Arc::clone(&self.specs) }
@@ -111,12 +115,34 @@ impl Catalog {
     }
 }
 
+/// What a slot takes while the list of them grows,
+pub const SLOT_BYTES: usize = 2 * size_of::<Option<Entry>>();
+/// and a label set: its block, and that it is new.
+pub const SET_BYTES: usize = size_of::<Block>() + size_of::<Change>() + 3 * 16;
+
+impl Settings {
+    /// Bytes of the labels that every label set has besides its own.
+    pub fn common_bytes(&self) -> usize {
+        let common = common_labels(self, &TenantId::single());
+        common.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
+    }
+}
+
 /// A tick that can be read while the next ones are taken.
 #[derive(Debug)]
 pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
     pub entries: [Vec<Option<Entry>>; Table::ALL.len()],
+}
+
+/// Gives up places at the end in which nobody is.
+fn shorten(entries: &mut Vec<Option<Entry>>) {
+    let len = entries.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    entries.truncate(len);
+    if entries.capacity() > 2 * len + SPARE_PLACES {
+        entries.shrink_to(len);
+    }
 }
 
 /// External labels, then the instance, then the tenant: a later one of the same name wins.

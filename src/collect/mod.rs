@@ -11,7 +11,7 @@ mod settings;
 pub use crate::ledger::{ShownExemplar, Snapshot, Table};
 pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
-pub use catalog::{Catalog, Change, Collected, Entry, View};
+pub use catalog::{Catalog, Change, Collected, Entry, SET_BYTES, SLOT_BYTES, View};
 pub use collections::{Collections, lock};
 pub use families::{Quantity, SeriesSpec, le_text, series_per_set, values_of};
 pub use schedule::first_tick_after;

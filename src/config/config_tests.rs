@@ -164,7 +164,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert!(config.remote_write.endpoints.is_empty());
     assert_eq!(config.receiver.connections, ConnectionLimits::default());
     assert_eq!(config.receiver.ingest, IngestLimits::default());
-    assert_eq!((config.memory, config.max_tenants), (None, 100));
+    assert_eq!(config.max_tenants, 100);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod print;
 mod problem;
 mod resolve;
 mod resolve_limits;
+mod resolve_memory;
 mod resolve_processors;
 mod resolve_remote_write;
 mod schema;
@@ -23,6 +24,7 @@ mod schema_remote_write;
 mod values;
 mod yaml;
 
+use crate::budget::Split;
 use crate::{admin, collect, ledger, receiver, remote_write, stage};
 
 pub use layers::Inputs;
@@ -37,10 +39,12 @@ pub struct Config {
     pub collect: collect::Settings,
     pub remote_write: remote_write::Settings,
     pub admin: admin::Settings,
-    /// Resident bytes of the process; `None` = by the machine.
-    pub memory: Option<usize>,
     /// 0 = no limit.
     pub max_tenants: usize,
+    /// What each part of the program may hold.
+    pub memory: Split,
+    /// What a label set costs besides the state's own.
+    pub costs: ledger::Costs,
 }
 
 /// A configuration that is in order.

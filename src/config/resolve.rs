@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use super::node::Node;
 use super::problem::Problems;
-use super::{Config, resolve_limits, resolve_processors, resolve_remote_write, values};
+use super::{
+    Config, resolve_limits, resolve_memory, resolve_processors, resolve_remote_write, values,
+};
+use crate::budget::Split;
+use crate::ledger::Costs;
 use crate::{admin, collect, ledger, receiver, remote_write, stage};
 
 /// Runes that an exemplar's labels may hold in all, names included (Prometheus drops more).
@@ -18,7 +22,7 @@ const TRACE_AND_SPAN_ID_RUNES: usize = 32 + 16;
 pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
     let stage = resolve_processors::stage(tree, problems);
     let collect = collect(tree, problems);
-    Config {
+    let mut config = Config {
         receiver: receiver(tree),
         ledger: ledger::Settings {
             stale_duration: tree.at("registry.stale_duration").duration(),
@@ -35,9 +39,13 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
             send_tenant_id: tree.at("multitenancy.enabled").boolean(),
         },
         admin: admin::Settings { endpoint: values::endpoint(tree.at("admin.endpoint").as_text()) },
-        memory: values::size(tree.at("limits.memory").as_text()),
         max_tenants: tree.at("limits.max_tenants").count(),
-    }
+        memory: Split::default(),
+        costs: Costs::default(),
+    };
+    config.memory = resolve_memory::split(tree, &config, problems);
+    config.costs = resolve_memory::costs(&config);
+    config
 }
 
 fn receiver(tree: &Node) -> receiver::Settings {

@@ -29,20 +29,20 @@ impl World {
         self.state.table(table).bytes_ahead(self.memory.costs.slot, VALUE_COPIES)
     }
 
-    /// What the end of a label set frees.
-    pub(super) fn bytes_that_end(&self, table: Table, slot: u32) -> usize {
+    /// A label set is about to end.
+    pub(super) fn refund(&mut self, table: Table, slot: u32) {
         let table_of = self.state.table(table);
         let labels = table_of.labels_of(slot).unwrap_or_else(|| Labels::new(&[]));
         let who = self.state.resident(table, labels, table_of.slot(slot).is_overflow);
-        if who.is_alone { self.set_bytes(&who) } else { 0 }
+        if who.is_alone {
+            let bytes = self.set_bytes(&who);
+            self.charged_sets -= bytes;
+            self.memory.pool.refund(bytes);
+        }
     }
 
-    /// A tick has handed over what ended: what ended in the tick before is held by nobody here any more.
-    pub(super) fn refund_ended(&mut self) {
-        let [since, before] = self.ended_bytes;
-        self.ended_bytes = [0, since];
-        self.charged_sets -= before;
-        self.memory.pool.refund(before);
+    /// After a tick: what is only kept to save work is given up where room is short.
+    pub(super) fn tidy_up(&mut self) {
         let pool = &self.memory.pool;
         if pool.used() > pool.capacity_of(Rank::Detail) {
             self.edge_rows.give_up();

@@ -80,7 +80,7 @@ impl Watched {
             ..Settings::default()
         };
         let bounds = Bounds { span_metrics: vec![1.0], service_graphs: vec![1.0] };
-        let memory = Arc::new(Memory { pool: Pool::new(pool), costs: Costs::default() });
+        let memory = Arc::new(Memory { pool: Arc::new(Pool::new(pool)), costs: Costs::default() });
         let shared = Arc::clone(&memory);
         let tenant =
             Tenant::with_memory(TenantId::single(), settings, &bounds, [1, 2, 3, 4], shared);
@@ -332,7 +332,7 @@ fn under_pressure_a_label_set_comes_in_with_two_spans_or_the_second_time() {
     watched.send(&[twice(0, 10)]);
     assert_eq!(watched.limited(Limited::MaxActiveSeries), 2);
     // The sets that are quiet go, and their slots are free.
-    watched.tick().wait(50).send(&[span(0, 9)]);
+    watched.tick().wait(50).tick().send(&[span(0, 9)]);
     watched.wait(60).tick().send(&[twice(0, 10)]);
     assert_eq!(watched.census(Census::n_sets), 2);
     assert_eq!(watched.limited(Limited::MaxActiveSeries), 2);

@@ -3,6 +3,8 @@
 //! What a label set costs is told by those who hold something of it: the state its text and its slot,
 //! collection its encoded labels and copies of the values, each endpoint what it knows of it.
 
+use std::sync::Arc;
+
 use crate::admission::BYTES_OF_A_LABEL;
 use crate::batch::Labels;
 use crate::budget::Pool;
@@ -10,7 +12,7 @@ use crate::budget::Pool;
 /// Shared by all tenants.
 #[derive(Debug)]
 pub struct Memory {
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
     pub costs: Costs,
 }
 
@@ -41,7 +43,7 @@ const LABEL_COPIES: usize = 2;
 impl Memory {
     /// For tools and tests that hold what they are given.
     pub fn unbounded() -> Self {
-        Self { pool: Pool::unbounded(), costs: Costs::default() }
+        Self { pool: Arc::new(Pool::unbounded()), costs: Costs::default() }
     }
 
     /// What a label set costs while it lives, without its slot: of an edge in all of its tables.

@@ -34,13 +34,10 @@ pub(super) struct World {
     pub(super) tallies: Tallies,
     pub(super) gate: Gate,
     pub(super) memory: Arc<Memory>,
-    /// For label sets that live, and for those that a tick has still to hand over.
+    /// For label sets that live.
     pub(super) charged_sets: usize,
     /// For the rest of what is held.
     pub(super) charged_held: usize,
-    /// For label sets that ended since the last tick, and in the tick before: those who send them may
-    /// hold them for so long.
-    pub(super) ended_bytes: [usize; 2],
     pub(super) edge_rows: EdgeRows,
     edge_counts: edges::Counts,
     n_born: [u64; Table::ALL.len()],
@@ -148,7 +145,6 @@ impl World {
             memory,
             charged_sets: 0,
             charged_held: 0,
-            ended_bytes: [0; 2],
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
             n_born: [0; Table::ALL.len()],
@@ -304,7 +300,7 @@ impl World {
             Effect::Death { table, slot } => {
                 self.n_ended[table as usize] += 1;
                 self.edge_rows.forget();
-                self.ended_bytes[0] += self.bytes_that_end(table, slot);
+                self.refund(table, slot);
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
@@ -339,7 +335,7 @@ impl World {
         }
         let previous_ms = self.state.last_tick_ms();
         self.fold(&Effect::Tick { at_ms }, log);
-        self.refund_ended();
+        self.tidy_up();
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
     }

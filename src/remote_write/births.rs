@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::relabel::{RelabelConfig, apply};
+use crate::budget::{Pool, Rank};
 use crate::collect::{Block, Change, Collected, SeriesSpec, Table, Values, le_text, push_label};
 
-/// Series that have ended and wait for their last value and marker; beyond it the oldest label set is
-/// given up. What `limits.max_active_series` will set.
-pub(super) const ENDED_SERIES_MAX: usize = 500_000;
+/// What the slot of a label set takes while the list of them grows.
+pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Live>>();
+/// Places that are not worth the trouble.
+const SPARE_PLACES: usize = 1024;
+/// Allocations of one that has ended, and its place among those of the same label set.
+const ENDED_BYTES: usize = 256;
 
 /// An hour: what receivers take at least of samples that are older than their newest.
 const OLD_MS: i64 = 3_600_000;
@@ -30,6 +34,7 @@ pub(super) struct Births {
     next_ended: u64,
     n_ended_series: usize,
     max_ended_series: usize,
+    pool: Arc<Pool>,
     /// The last one of each label set that waits in `ended`.
     last_ended: BTreeMap<(Table, Arc<Block>), u64>,
     /// Series that the endpoint refuses for good, or has all of while their siblings still wait.
@@ -79,6 +84,8 @@ pub(super) struct Ended {
     pub(super) attempt: Option<Attempt>,
     after: Option<u64>,
     n_series: usize,
+    /// What it was charged.
+    bytes: usize,
 }
 
 /// What requests are made of: one label set.
@@ -102,11 +109,17 @@ impl Births {
             next_ended: 0,
             n_ended_series: 0,
             max_ended_series,
+            pool: Arc::new(Pool::unbounded()),
             last_ended: BTreeMap::new(),
             left_out: BTreeSet::new(),
             begun: BTreeSet::new(),
             next_group: 0,
         }
+    }
+
+    /// What waits for its end to be sent is charged there.
+    pub(super) fn set_pool(&mut self, pool: Arc<Pool>) {
+        self.pool = pool;
     }
 
     /// Takes in what has changed since the tick before. Answers how many samples were given up
@@ -133,6 +146,9 @@ impl Births {
                     given_up += self.end((*table, *slot), end, n_series);
                 }
             }
+        }
+        for live in &mut self.live {
+            shorten(live);
         }
         given_up
     }
@@ -179,7 +195,7 @@ impl Births {
         let Live { block, relabelled, after, .. } = live;
         self.last_ended.insert((table, Arc::clone(&block)), number);
         let last = end.last;
-        let ended = Ended {
+        let mut ended = Ended {
             table,
             block,
             relabelled,
@@ -190,21 +206,39 @@ impl Births {
             attempt,
             after,
             n_series,
+            bytes: 0,
         };
+        ended.bytes = ended.held_bytes();
+        let mut given_up = 0;
+        while !self.pool.try_charge(ended.bytes, Rank::Waiting) {
+            match self.ended.first_key_value() {
+                Some(_) => given_up += self.give_up_oldest(),
+                // One always fits.
+                None => {
+                    self.pool.charge(ended.bytes);
+                    break;
+                }
+            }
+        }
         self.ended.insert(number, ended);
         self.n_ended_series += n_series;
-        self.give_up_beyond(self.max_ended_series)
+        given_up + self.give_up_beyond(self.max_ended_series)
     }
 
     fn give_up_beyond(&mut self, max: usize) -> usize {
         let mut given_up = 0;
-        while self.n_ended_series > max
-            && let Some((&number, oldest)) = self.ended.first_key_value()
-        {
-            given_up += oldest.n_samples_each() * oldest.n_series;
-            self.done(number);
+        while self.n_ended_series > max && !self.ended.is_empty() {
+            given_up += self.give_up_oldest();
         }
         given_up
+    }
+
+    /// Answers how many samples that were.
+    fn give_up_oldest(&mut self) -> usize {
+        let Some((&number, oldest)) = self.ended.first_key_value() else { return 0 };
+        let n_samples = oldest.n_samples_each() * oldest.n_series;
+        self.done(number);
+        n_samples
     }
 
     pub(super) fn live(&self, table: Table, slot: u32) -> Option<&Live> {
@@ -282,6 +316,7 @@ impl Births {
         take_marks(&mut self.begun, Unit::Ended(number));
         if let Some(ended) = self.ended.remove(&number) {
             self.n_ended_series -= ended.n_series;
+            self.pool.refund(ended.bytes);
             let key = (ended.table, ended.block);
             if self.last_ended.get(&key) == Some(&number) {
                 self.last_ended.remove(&key);
@@ -319,6 +354,15 @@ impl Births {
     }
 }
 
+/// Gives up places at the end in which nobody is.
+fn shorten<T>(places: &mut Vec<Option<T>>) {
+    let len = places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    places.truncate(len);
+    if places.capacity() > 2 * len + SPARE_PLACES {
+        places.shrink_to(len);
+    }
+}
+
 fn take_marks(marks: &mut BTreeSet<(Unit, usize)>, unit: Unit) -> Vec<usize> {
     let all: Vec<_> = marks.range((unit, 0)..=(unit, usize::MAX)).copied().collect();
     for key in &all {
@@ -333,7 +377,21 @@ struct End {
     end_ms: i64,
 }
 
+impl Drop for Births {
+    fn drop(&mut self) {
+        self.pool.refund(self.ended.values().map(|ended| ended.bytes).sum());
+    }
+}
+
 impl Ended {
+    /// Itself and its places in the lists, its last values, its labels.
+    fn held_bytes(&self) -> usize {
+        let relabelled = self.relabelled.iter().flat_map(|series| series.iter());
+        let relabelled: usize = relabelled.map(|s| 32 + s.as_ref().map_or(0, |s| s.len())).sum();
+        let values = size_of::<Values>() + self.last.layout().words() * size_of::<u64>();
+        2 * size_of::<Self>() + values + self.block.len() + relabelled + ENDED_BYTES
+    }
+
     /// Older than this tick by more than an hour: most endpoints do not take that any more.
     pub(super) fn is_old(&self, at_ms: i64) -> bool {
         let newest = self.marker_ms.or(self.value_ms).unwrap_or(i64::MIN);

@@ -17,6 +17,11 @@ pub use offline::{Offline, Sent};
 pub use sender::{Endpoint, Outlet};
 pub use settings::{Auth, EndpointSettings, Pem, Secret, Settings, TlsSettings, TlsVersion};
 
+/// Bytes that one endpoint holds of a label set: for its slot, taken or not;
+pub const SLOT_BYTES: usize = births::SLOT_BYTES + 2 * size_of::<requests::Item>();
+/// and for each of its series where there are relabelling rules, besides the labels.
+pub const RELABELLED_BYTES: usize = 128;
+
 /// The messages of remote write 1.0, for tests and tools; the service writes the bytes itself.
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));

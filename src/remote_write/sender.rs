@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::EndpointSettings;
 use super::backoff::Backoff;
-use super::births::{Births, ENDED_SERIES_MAX, Unit};
+use super::births::{Births, Unit};
 use super::client::{Answer, Client};
 use super::inbox::Inbox;
 use super::requests::{Contents, Form, Plan, Request, Zeros, encode, pack};
+use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::collect::{Collected, Settings, StaleMarkers};
 use crate::telemetry::{Dropped, RemoteWriteMetrics};
@@ -55,8 +56,10 @@ pub struct Endpoint {
     pub client: Client,
     pub metrics: RemoteWriteMetrics,
     pub clock: Arc<Clock>,
-    /// `max_shards` requests at once, of all tenants together.
+    /// `max_shards` requests at once, of all tenants together: what bounds their bodies.
     in_flight: Semaphore,
+    /// What has ended and waits to be sent is charged to it.
+    pool: Arc<Pool>,
 }
 
 impl Endpoint {
@@ -67,18 +70,32 @@ impl Endpoint {
         clock: Arc<Clock>,
     ) -> Self {
         let in_flight = Semaphore::new(settings.max_shards.max(1));
-        Self { settings, client, metrics, clock, in_flight }
+        let pool = Arc::new(Pool::unbounded());
+        Self { settings, client, metrics, clock, in_flight, pool }
+    }
+
+    /// What waits for it is charged there.
+    pub fn with_pool(self, pool: Arc<Pool>) -> Self {
+        Self { pool, ..self }
     }
 
     /// Starts to send one tenant's ticks. `tenant` is the id that requests carry, if any.
-    pub fn open(self: &Arc<Self>, tenant: Option<TenantId>, collect: &Settings) -> Outlet {
+    /// At most `max_ended` of its series wait for their end to be sent.
+    pub fn open(
+        self: &Arc<Self>,
+        tenant: Option<TenantId>,
+        collect: &Settings,
+        max_ended: usize,
+    ) -> Outlet {
         let markers = collect.stale_markers != StaleMarkers::Off;
         let relabel = self.settings.write_relabel_configs.as_slice().into();
         let inbox = Arc::new(Inbox::default());
+        let mut births = Births::new(relabel, markers, max_ended);
+        births.set_pool(Arc::clone(&self.pool));
         let sender = Sender {
             endpoint: Arc::clone(self),
             tenant,
-            births: Mutex::new(Births::new(relabel, markers, ENDED_SERIES_MAX)),
+            births: Mutex::new(births),
             form: Form {
                 max_samples: self.settings.max_samples_per_send,
                 send_exemplars: self.settings.send_exemplars,
@@ -359,10 +376,6 @@ impl Delivery<'_> {
 
     /// Sends a request until there is an answer that counts, or patience ends.
     async fn attempt(&self, request: &Request, zeros: Zeros, patience: Patience) -> Outcome {
-        let (body, contents) = self.body(request, zeros);
-        if contents.n_samples == 0 {
-            return Outcome::Accepted;
-        }
         let Sender { endpoint, tenant, inbox, .. } = self.sender;
         let EndpointSettings { min_backoff, max_backoff, .. } = endpoint.settings;
         let seed = endpoint.clock.now_unix_nano();
@@ -371,7 +384,12 @@ impl Delivery<'_> {
         for attempt in 0.. {
             let permit = endpoint.in_flight.acquire().await;
             let permit = permit.expect("the semaphore of an endpoint is never closed");
-            let answer = endpoint.client.send(body.clone(), tenant.as_ref(), attempt).await;
+            // Made anew each time: what waits for its turn or for another try holds no body.
+            let (body, contents) = self.body(request, zeros);
+            if contents.n_samples == 0 {
+                return Outcome::Accepted;
+            }
+            let answer = endpoint.client.send(body, tenant.as_ref(), attempt).await;
             drop(permit);
             match answer {
                 Answer::Accepted => {

@@ -96,7 +96,7 @@ impl Pipeline {
             self.telemetry.remote_write.clone(),
             clock,
         );
-        self.outlets.push(Arc::new(endpoint).open(tenant, &self.settings));
+        self.outlets.push(Arc::new(endpoint).open(tenant, &self.settings, usize::MAX));
     }
 
     /// So many spans of half a second of a service, 1 s after the last tick.

@@ -1,4 +1,4 @@
-//! Memory as one number: pools of bytes that everything that input can grow is charged to.
+//! Pools of bytes: charged before something grows, refunded when it goes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,12 +21,12 @@ pub enum Rank {
 }
 
 impl Rank {
-    /// Eighths of the pool that it may fill.
-    fn eighths(self) -> usize {
+    /// Sixteenths of the pool that it may fill.
+    fn sixteenths(self) -> usize {
         match self {
-            Self::Detail => 6,
-            Self::Waiting => 7,
-            Self::Total => 8,
+            Self::Detail => 13,
+            Self::Waiting => 15,
+            Self::Total => 16,
         }
     }
 }
@@ -51,7 +51,7 @@ impl Pool {
 
     /// What a rank may fill.
     pub fn capacity_of(&self, rank: Rank) -> usize {
-        self.capacity / 8 * rank.eighths() + self.capacity % 8 * rank.eighths() / 8
+        self.capacity / 16 * rank.sixteenths() + self.capacity % 16 * rank.sixteenths() / 16
     }
 
     /// Whether there is room for it; it is charged if so.
@@ -92,16 +92,16 @@ mod tests {
 
     #[test]
     fn what_matters_more_finds_room_where_details_do_not() {
-        let pool = Pool::new(800);
-        assert!(pool.try_charge(600, Rank::Detail));
+        let pool = Pool::new(1600);
+        assert!(pool.try_charge(1300, Rank::Detail));
         assert!(!pool.try_charge(1, Rank::Detail));
-        assert!(pool.try_charge(100, Rank::Waiting));
+        assert!(pool.try_charge(200, Rank::Waiting));
         assert!(!pool.try_charge(1, Rank::Waiting));
         assert!(pool.try_charge(100, Rank::Total));
         assert!(!pool.try_charge(1, Rank::Total));
-        assert_eq!(pool.used(), 800);
-        pool.refund(800);
-        assert!(pool.try_charge(600, Rank::Detail));
+        assert_eq!(pool.used(), 1600);
+        pool.refund(1600);
+        assert!(pool.try_charge(1300, Rank::Detail));
     }
 
     #[test]
