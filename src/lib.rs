@@ -15,8 +15,8 @@
 //! # Invariants
 //!
 //! * State changes only by folding effects, under its tenant's lock.
-//! * The pure modules (`otlp`, `batch`, `stage`, `series`, `edges`) see no clock, socket, lock or
-//!   log: time is an argument, tallies travel as plain data.
+//! * The pure modules (`otlp`, `batch`, `stage`, `series`, `edges`, `admission`) see no clock, socket,
+//!   lock or log: time is an argument, tallies travel as plain data.
 //! * No request is half counted: a malformed one is refused before anything has changed.
 //! * Identity is the bytes of a label set; a hash only finds the place.
 //! * Every edge side meets one end, and is counted there.
@@ -33,6 +33,7 @@
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
 //! | sides under one key; consumers that wait for one producer by a link | 1,000; 128 |
 //! | links of a span that are followed | 128 |
+//! | what a template of a span name costs | a few looks over `max_label_value_length` bytes, 64 matches of a pattern (`stage`) |
 //! | an attribute's value that is read | 8 levels of lists |
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |
 //! | a remote-write request | `max_samples_per_send` or 3 MiB; `max_shards` at once |

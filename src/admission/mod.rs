@@ -2,9 +2,11 @@
 //! those that are not. Pure: it says what a limit means, the ledger asks it and keeps the totals.
 //!
 //! The order is: limit on label values, probation, slot. What is counted here (`Census`) follows from
-//! the label sets that live; what only guides (`Probation`) may be lost.
+//! the label sets that live; what only guides (`Probation`) or informs
+//! (`DemandEstimate`) may be lost.
 
 mod census;
+mod demand_estimate;
 mod label_values;
 mod limits;
 mod overflow;
@@ -12,6 +14,7 @@ mod probation;
 mod verdict;
 
 pub use census::{Census, Resident};
+pub use demand_estimate::{DemandEstimate, Demanded};
 pub use label_values::{BYTES_OF_A_LABEL, LabelValues};
 pub use limits::Limits;
 pub use overflow::{OVERFLOW, SETS_OF_A_SERVICE, push_edge_overflow, push_span_overflow};

@@ -7,6 +7,14 @@ pub struct Labels<'a> {
     bytes: &'a [u8],
 }
 
+/// Keyed hashes of a label set as it is, and as it would be with the template of its span name: what
+/// estimates count. The keys are this process's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    pub raw: u64,
+    pub sanitized: u64,
+}
+
 /// Appends one label; the caller keeps the order by name and leaves empty values out.
 ///
 /// Names and values longer than 65,535 bytes are cut by the settings before they come here.

@@ -17,7 +17,7 @@ mod total;
 pub use buckets::{Bounds, Buckets};
 pub use edge_side::{Class, EdgeSide, Link, Origin, Role, latency_nano};
 pub use fold::{Fold, Observation, reset_table};
-pub use labels::{Labels, push_label};
+pub use labels::{Demand, Labels, push_label};
 pub use table::{Shape, Table};
 pub use tallies::{Discarded, Limited, Processor, Repaired, Repairs, Tallies};
 pub use total::{Total, Weight};
@@ -64,6 +64,8 @@ pub struct Batch {
     pub origins: Vec<Range>,
     /// In the form of [`Origin`].
     pub origin_text: Vec<u8>,
+    /// One for each label set of the span metrics with a dry run of name templates; else empty.
+    pub demand: Vec<Demand>,
     pub tallies: Tallies,
 }
 
@@ -127,6 +129,7 @@ impl Batch {
             + self.links.capacity() * size_of::<Link>()
             + self.origins.capacity() * size_of::<Range>()
             + self.origin_text.capacity()
+            + self.demand.capacity() * size_of::<Demand>()
     }
 
     /// Empties the batch and keeps its room.
@@ -140,6 +143,7 @@ impl Batch {
         self.links.clear();
         self.origins.clear();
         self.origin_text.clear();
+        self.demand.clear();
         self.tallies = Tallies::default();
     }
 }
