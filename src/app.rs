@@ -72,7 +72,7 @@ impl App {
         let plan = match Plan::new(&config.stage, 1) {
             Ok(plan) => plan,
             Err(errors) => {
-                bail!(errors.iter().map(|e| format!("processors.{e}\n")).collect::<String>())
+                bail!(errors.iter().map(|e| format!("{e}\n")).collect::<String>())
             }
         };
         let (sender, created) = unbounded_channel();

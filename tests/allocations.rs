@@ -10,7 +10,7 @@ use allocation_counter::measure;
 use flate2::read::MultiGzDecoder;
 use spanmill::stage::{
     DimensionMapping, HostInfo, IntrinsicDimensions, Multiplier, Plan, Processors, ServiceGraphs,
-    Settings, SpanMetrics, Stager,
+    Settings, SpanMetrics, SpanNames, Stager,
 };
 
 const CORPUS: &str = "tests/corpus/py-shop-grpc.otlp.binpb.gz";
@@ -61,6 +61,7 @@ fn settings() -> Settings {
             host_identifiers: vec!["host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
         },
+        span_names: SpanNames::default(),
         max_label_name_length: 1024,
         max_label_value_length: 2048,
     }

@@ -12,6 +12,7 @@ use prost::Message;
 use spanmill::collect;
 use spanmill::stage::{
     HostInfo, IntrinsicDimensions, Multiplier, Processors, ServiceGraphs, Settings, SpanMetrics,
+    SpanNames,
 };
 
 /// Request bodies as real SDKs sent them.
@@ -86,6 +87,7 @@ pub(crate) fn settings(dimensions: bool) -> Settings {
             host_identifiers: vec!["host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
         },
+        span_names: SpanNames::default(),
         max_label_name_length: 1024,
         max_label_value_length: 2048,
     }

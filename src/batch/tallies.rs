@@ -140,6 +140,8 @@ impl Repairs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tallies {
     pub received: u64,
+    /// Whose name became a template of another text, or would with a dry run.
+    pub names_sanitized: u64,
     counted: [u64; Processor::ALL.len()],
     discarded: [[u64; Discarded::ALL.len()]; Processor::ALL.len()],
     /// A part of what is counted.
@@ -186,6 +188,7 @@ impl Tallies {
 
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
+        self.names_sanitized += other.names_sanitized;
         add_all(&mut self.counted, &other.counted);
         for (mine, theirs) in self.discarded.iter_mut().zip(&other.discarded) {
             add_all(mine, theirs);

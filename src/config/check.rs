@@ -134,8 +134,9 @@ impl Checker<'_> {
             (Kind::Names { least }, Body::List(list)) if list.len() >= least => {
                 self.elements(Kind::Name, list, path);
             }
-            (Kind::LabelNames, Body::List(list)) => self.elements(Kind::LabelNames, list, path),
-            (Kind::Processors, Body::List(list)) => self.elements(Kind::Processors, list, path),
+            (Kind::LabelNames | Kind::Patterns | Kind::Processors, Body::List(list)) => {
+                self.elements(kind, list, path);
+            }
             (Kind::Choices(_), Body::List(list)) => {
                 self.elements(kind, list, path);
                 self.each_once(list, path);
@@ -311,6 +312,9 @@ fn fault(kind: Kind, text: &str) -> Option<String> {
 fn element_fault(kind: Kind, text: &str) -> Option<String> {
     let found = values::shown(text);
     match kind {
+        Kind::Patterns => values::pattern(text).err().map(|error| {
+            format!("found {found}, expected a regex that matches some text: {error}")
+        }),
         Kind::LabelNames => (!values::is_label_name(text))
             .then(|| format!("found {found}, expected a label's name")),
         Kind::Processors => {
@@ -351,7 +355,7 @@ fn expected(kind: Kind) -> String {
         Kind::Url => "http:// or https:// and a host",
         Kind::Regex => "a regex",
         Kind::PolicyKey => "resource.KEY, span.KEY, kind, name or status",
-        Kind::Names { least: 0 } | Kind::LabelNames => "a list such as [a, b]",
+        Kind::Names { least: 0 } | Kind::LabelNames | Kind::Patterns => "a list such as [a, b]",
         Kind::Names { .. } => "a list such as [a, b], not empty",
         Kind::Buckets => "a list of rising numbers, not empty",
         Kind::Processors => "a list such as [span-metrics]",

@@ -14,7 +14,9 @@ use crate::ledger::EdgeSeries;
 use crate::receiver::{ConnectionLimits, IngestLimits};
 use crate::remote_write::relabel::Action;
 use crate::remote_write::{Auth, Secret};
-use crate::stage::{MatchType, Multiplier, PolicyValue, Processors, ServiceGraphs, Window};
+use crate::stage::{
+    MatchType, Multiplier, PolicyValue, Processors, Sanitization, ServiceGraphs, Window,
+};
 
 /// The defaults as the contract states them, without what comes later.
 const CONTRACT: &str = "
@@ -75,6 +77,7 @@ registry:
   trace_id_label_name: traceID
   max_exemplars_per_tick: 1000
   span_name_sanitization: \"\"
+  span_name_patterns: []
 limits:
   memory: auto
   max_active_series: 500000
@@ -201,12 +204,7 @@ fn each_default_of_the_schema_is_written_in_the_contract() {
     fn compare(keys: &'static [schema::Key], contract: &node::Node, path: &str) {
         let names: Vec<&String> = contract.entries().map(|(name, _)| name).collect();
         for key in keys {
-            let is_patterns = key.name == "span_name_patterns";
-            assert!(
-                is_patterns || names.iter().any(|name| *name == key.name),
-                "{path}.{}",
-                key.name
-            );
+            assert!(names.iter().any(|name| *name == key.name), "{path}.{}", key.name);
             if let schema::Kind::Section(keys) = key.kind {
                 compare(keys, contract.at(key.name), &format!("{path}.{}", key.name));
             }
@@ -348,7 +346,6 @@ fn keys_of_a_later_version_are_refused_by_name() {
         "receivers: { otlp: { duplicate_window: 10m } }
 processors:
   enabled: [spam-metrics, service-graph, drain]
-registry: { span_name_sanitization: enabled, span_name_patterns: [x] }
 overrides: { file: o.yaml, poll_interval: 10000ms }
 storage: { path: /d, durability: disk }
 remote_write:
@@ -362,17 +359,47 @@ remote_write:
             f.yaml:3:13: processors.enabled[0]: found "spam-metrics", did you mean span-metrics
             f.yaml:3:27: processors.enabled[1]: found "service-graph", did you mean service-graphs
             f.yaml:3:42: processors.enabled[2]: found "drain", expected one of span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, service-graphs, service-graphs-request, service-graphs-latency, service-graphs-connection-info, host-info
-            f.yaml:4:13: registry.span_name_sanitization: not in this version: found "enabled", expected "" or nothing
-            f.yaml:4:46: registry.span_name_patterns: not in this version
-            f.yaml:5:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
-            f.yaml:6:12: storage.path: not in this version: found "/d", expected "" or nothing
-            f.yaml:6:22: storage.durability: not in this version
-            f.yaml:9:5: remote_write[0].oauth2: not in this version
-            f.yaml:10:5: remote_write[0].follow_redirects: not in this version
-            f.yaml:11:21: remote_write[0].queue_config.capacity: not in this version
-            f.yaml:11:34: remote_write[0].queue_config.min_shards: not in this version
+            f.yaml:4:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
+            f.yaml:5:12: storage.path: not in this version: found "/d", expected "" or nothing
+            f.yaml:5:22: storage.durability: not in this version
+            f.yaml:8:5: remote_write[0].oauth2: not in this version
+            f.yaml:9:5: remote_write[0].follow_redirects: not in this version
+            f.yaml:10:21: remote_write[0].queue_config.capacity: not in this version
+            f.yaml:10:34: remote_write[0].queue_config.min_shards: not in this version
         "#]],
     );
+}
+
+#[test]
+fn templates_of_span_names_are_checked() {
+    check(
+        "registry:
+  span_name_sanitization: on
+  span_name_patterns: ['tenant-([a-z]+)', 'b(', 'x*', '\\b', '', { a: b }]
+",
+        &expect![[r#"
+            f.yaml:2:27: registry.span_name_sanitization: found "on", expected one of dry_run, enabled
+            f.yaml:3:43: registry.span_name_patterns[1]: found "b(", expected a regex that matches some text: unclosed group
+            f.yaml:3:49: registry.span_name_patterns[2]: found "x*", expected a regex that matches some text: it also matches the empty text
+            f.yaml:3:55: registry.span_name_patterns[3]: found "\\b", expected a regex that matches some text: it also matches the empty text
+            f.yaml:3:61: registry.span_name_patterns[4]: found "", expected a regex that matches some text: it also matches the empty text
+            f.yaml:3:65: registry.span_name_patterns[5]: found a mapping, expected text
+        "#]],
+    );
+    check(
+        "registry: { span_name_patterns: x }",
+        &expect![[r#"
+        f.yaml:1:33: registry.span_name_patterns: found "x", expected a list such as [a, b]
+    "#]],
+    );
+    let config = load_all(
+        Some("registry: { span_name_sanitization: DRY_RUN, span_name_patterns: ['a+', 'b(c)'] }"),
+        &[],
+        &[],
+    );
+    let names = config.unwrap().config.stage.span_names;
+    assert_eq!(names.sanitization, Sanitization::DryRun);
+    assert_eq!(names.patterns, ["a+", "b(c)"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::node::{Body, Node};
 use super::problem::Problems;
 use super::schema_processors::{HOST_INFO, SERVICE_GRAPHS, SPAN_METRICS};
 use super::values;
-use crate::stage::{self, MatchType, PolicyValue};
+use crate::stage::{self, MatchType, PolicyValue, Sanitization};
 use crate::{edges, ledger};
 
 const SPAN_METRICS_PATH: &str = "processors.span_metrics";
@@ -21,8 +21,20 @@ pub(super) fn stage(tree: &Node, problems: &mut Problems) -> stage::Settings {
             host_identifiers: processors.at("host_info.host_identifiers").texts(),
             metric_name: processors.at("host_info.metric_name").as_text().to_owned(),
         },
+        span_names: stage::SpanNames {
+            sanitization: sanitization(tree.at("registry.span_name_sanitization")),
+            patterns: tree.at("registry.span_name_patterns").texts(),
+        },
         max_label_name_length: tree.at("registry.max_label_name_length").count(),
         max_label_value_length: tree.at("registry.max_label_value_length").count(),
+    }
+}
+
+fn sanitization(node: &Node) -> Sanitization {
+    match node.as_text().to_lowercase().as_str() {
+        "dry_run" => Sanitization::DryRun,
+        "enabled" => Sanitization::Enabled,
+        _ => Sanitization::Off,
     }
 }
 

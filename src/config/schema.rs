@@ -64,6 +64,8 @@ pub(crate) enum Kind {
     Names {
         least: usize,
     },
+    /// Regexes that match no empty text, not anchored.
+    Patterns,
     LabelNames,
     Buckets,
     Processors,
@@ -209,8 +211,21 @@ const REGISTRY: &[Key] = &[
         "1000",
         "Exemplars that one collection of one tenant may carry. 0 = none.",
     ),
-    later("span_name_sanitization", "\"\""),
-    later("span_name_patterns", "[]"),
+    key(
+        "span_name_sanitization",
+        Kind::Choice(&["", "dry_run", "enabled"]),
+        "\"\"",
+        "Whether ids inside of span names (numbers, hashes, UUIDs, e-mail and IP addresses, dates) become\n\
+         <_> in the label span_name: enabled; dry_run = names stay, and own metrics tell what it would\n\
+         save. \"\" = off.",
+    ),
+    key(
+        "span_name_patterns",
+        Kind::Patterns,
+        "[]",
+        "Regexes for ids of your own, applied in front of the rules and not anchored: what their groups\n\
+         match becomes <_>, without groups all that they match.",
+    ),
 ];
 
 const LIMITS: &[Key] = &[

@@ -141,8 +141,18 @@ pub(crate) fn regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| plain(&error))
 }
 
+/// A regex that matches at least one byte: one that matches nothing as well would do so everywhere.
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+    let pattern = regex(text)?;
+    let parsed = regex_syntax::parse(text).map_err(|error| plain(&error))?;
+    match parsed.properties().minimum_len() {
+        Some(0) => Err("it also matches the empty text".to_owned()),
+        _ => Ok(pattern),
+    }
+}
+
 /// The crate draws a picture over several lines; its last line says what is wrong.
-fn plain(error: &regex::Error) -> String {
+fn plain(error: &impl ToString) -> String {
     match error.to_string().lines().last() {
         Some(line) => line.trim().trim_start_matches("error: ").to_lowercase(),
         None => "not a regular expression".to_owned(),

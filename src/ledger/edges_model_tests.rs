@@ -272,6 +272,7 @@ fn staging(links: bool, prefix: bool) -> stage::Settings {
             host_identifiers: vec!["host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
         },
+        span_names: stage::SpanNames::default(),
         max_label_name_length: 1024,
         max_label_value_length: 2048,
     }

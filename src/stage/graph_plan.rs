@@ -30,7 +30,7 @@ pub(super) struct GraphPlan {
 impl GraphPlan {
     pub(super) fn new(settings: &Settings, keys: &mut Keys) -> Result<Self, Vec<SettingsError>> {
         let graph = &settings.service_graphs;
-        let policies = Policies::new("service_graphs", &graph.filter_policies, keys)?;
+        let policies = Policies::new("processors.service_graphs", &graph.filter_policies, keys)?;
         let weights = WeightSource::new(&graph.multiplier, keys);
         let prefixes =
             if graph.enable_client_server_prefix { ["client_", "server_"] } else { ["", ""] };

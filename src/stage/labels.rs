@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::names::{kind_name, status_name, target_info_label};
 use super::plan::{Plan, Source, cut_name, max_bytes};
 use super::resource::Resources;
+use super::settings::Sanitization;
 use crate::batch::{Repaired, Repairs, push_label};
 use crate::otlp::{AnyValue, DecodeError, Resource, Span, Value};
 
@@ -20,18 +21,55 @@ pub(super) struct Pieces<'s, 'a> {
     pub(super) values: &'s [Option<Value<'a>>],
 }
 
+/// What became of a label set while it was written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) repairs: Repairs,
+    /// Where the name of the span has a template of another text.
+    pub(super) renamed: Option<Renamed>,
+}
+
+/// A span's name in a label set.
+#[derive(Debug)]
+pub(super) struct Renamed {
+    /// Where the label stands.
+    pub(super) label: std::ops::Range<usize>,
+    pub(super) template: String,
+}
+
 impl Pieces<'_, '_> {
     /// Appends the span's label set to `text`.
-    pub(super) fn push_labels(&self, text: &mut Vec<u8>) -> Result<Repairs, DecodeError> {
-        let mut repairs = Repairs::default();
+    pub(super) fn push_labels(&self, text: &mut Vec<u8>) -> Result<Written, DecodeError> {
+        let mut written = Written::default();
         let max = self.plan.settings.max_label_value_length;
         let mut value = Vec::new();
         for label in &self.plan.labels {
             value.clear();
             self.push_value(&label.source, &mut value)?;
-            push_repaired(text, &label.name, &value, max, &mut repairs);
+            if label.source == Source::SpanName && self.plan.names.mode() != Sanitization::Off {
+                self.push_name(text, &label.name, &value, &mut written);
+            } else {
+                push_repaired(text, &label.name, &value, max, &mut written.repairs);
+            }
         }
-        Ok(repairs)
+        Ok(written)
+    }
+
+    /// The span's name: looked at as the label value that it becomes, repaired and cut, so that the
+    /// longest name costs no more than that.
+    fn push_name(&self, text: &mut Vec<u8>, name: &str, value: &[u8], written: &mut Written) {
+        let max = self.plan.settings.max_label_value_length;
+        let value = repaired(value, max, &mut written.repairs);
+        let template = self.plan.names.template(&value);
+        let shown = match &template {
+            Some(template) if self.plan.names.mode() == Sanitization::Enabled => template,
+            _ => value.as_ref(),
+        };
+        let start = text.len();
+        if !shown.is_empty() {
+            push_label(text, name, shown);
+        }
+        written.renamed = template.map(|template| Renamed { label: start..text.len(), template });
     }
 
     fn push_value(&self, source: &Source, out: &mut Vec<u8>) -> Result<(), DecodeError> {

@@ -7,6 +7,8 @@
 mod graph_plan;
 mod labels;
 mod multiplier;
+mod name_rules;
+mod name_tokens;
 mod names;
 mod plan;
 mod policies;
@@ -14,13 +16,14 @@ mod raw_keys;
 mod resource;
 mod settings;
 mod sides;
+mod span_names;
 mod stager;
 
 pub use plan::Plan;
 pub use settings::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier,
-    PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SettingsError,
-    SpanMetrics, Window,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processors, Sanitization, ServiceGraphs, Settings,
+    SettingsError, SpanMetrics, SpanNames, Window,
 };
 pub use stager::{StageError, Stager};
 

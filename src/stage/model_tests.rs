@@ -14,7 +14,7 @@ use prost::Message;
 use super::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier, Plan,
     PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SpanMetrics,
-    Stager, Window,
+    SpanNames, Stager, Window,
 };
 use crate::batch::{Batch, Discarded, Exemplar, Processor, Repaired, Table};
 use crate::otlp::generated::{Choices, KEYS, NOW_NANO, choices, request};
@@ -461,6 +461,7 @@ fn settings(c: &mut Choices<'_>) -> Settings {
             host_identifiers: vec!["k8s.node.name".to_owned(), "host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
         },
+        span_names: SpanNames::default(),
         max_label_name_length: c.one_of(&[1024, 0, 6]),
         max_label_value_length: c.one_of(&[2048, 0, 5, 13]),
     }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use ahash::RandomState;
+
 use super::graph_plan::GraphPlan;
 use super::multiplier::WeightSource;
 use super::names::dimension_label;
 use super::policies::Policies;
 use super::settings::{Settings, SettingsError};
+use super::span_names::NameTemplates;
 use crate::batch::{Buckets, Table};
 
 /// What a stager follows. Replaced as a whole when the configuration changes.
@@ -25,6 +28,10 @@ pub struct Plan {
     pub(super) label_keys: Vec<usize>,
     pub(super) policies: Policies,
     pub(super) weights: WeightSource,
+    pub(super) names: NameTemplates,
+    /// The same in all plans of this process and in no other one, so that nobody can choose label sets
+    /// that an estimate takes for one.
+    pub(super) demand_hasher: RandomState,
     /// `None` where no service graph is made.
     pub(super) graph: Option<GraphPlan>,
 }
@@ -70,17 +77,21 @@ impl Plan {
     /// them shows. All faults are reported.
     pub fn new(settings: &Settings, generation: u64) -> Result<Self, Vec<SettingsError>> {
         let mut keys = Keys::default();
-        let policies =
-            Policies::new("span_metrics", &settings.span_metrics.filter_policies, &mut keys);
+        let policies = Policies::new(
+            "processors.span_metrics",
+            &settings.span_metrics.filter_policies,
+            &mut keys,
+        );
         let weights = WeightSource::new(&settings.span_metrics.multiplier, &mut keys);
         let graph = match settings.processors.service_graphs {
             true => GraphPlan::new(settings, &mut keys).map(Some),
             false => Ok(None),
         };
-        let (policies, graph) = match (policies, graph) {
-            (Ok(policies), Ok(graph)) => (policies, graph),
-            (policies, graph) => {
-                return Err([policies.err(), graph.err()]
+        let names = NameTemplates::new(&settings.span_names, settings.max_label_value_length);
+        let (policies, graph, names) = match (policies, graph, names) {
+            (Ok(policies), Ok(graph), Ok(names)) => (policies, graph, names),
+            (policies, graph, names) => {
+                return Err([policies.err(), graph.err(), names.err()]
                     .into_iter()
                     .flatten()
                     .flatten()
@@ -101,6 +112,8 @@ impl Plan {
             label_keys,
             policies,
             weights,
+            names,
+            demand_hasher: RandomState::with_seed(0),
             graph,
         })
     }

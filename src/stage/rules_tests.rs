@@ -11,10 +11,10 @@ use prost::Message;
 
 use super::{
     DimensionMapping, FilterPolicy, HostInfo, IntrinsicDimensions, MatchType, Multiplier, Plan,
-    PolicyAttribute, PolicyMatch, PolicyValue, Processors, ServiceGraphs, Settings, SpanMetrics,
-    StageError, Stager, Window,
+    PolicyAttribute, PolicyMatch, PolicyValue, Processors, Sanitization, ServiceGraphs, Settings,
+    SpanMetrics, SpanNames, StageError, Stager, Window,
 };
-use crate::batch::{Batch, Discarded, Processor, Repaired, Row, Table};
+use crate::batch::{Batch, Demand, Discarded, Processor, Repaired, Row, Table};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const NOW: u64 = 1_795_000_000 * SECOND;
@@ -51,6 +51,7 @@ pub(super) fn settings() -> Settings {
             host_identifiers: vec!["k8s.node.name".to_owned(), "host.id".to_owned()],
             metric_name: "traces_host_info".to_owned(),
         },
+        span_names: SpanNames::default(),
         max_label_name_length: 1024,
         max_label_value_length: 2048,
     }
@@ -808,4 +809,126 @@ fn the_size_of_a_span_is_its_encoded_length_in_the_request() {
     let big = Span { events, trace_state: "a=b".to_owned(), ..span(&[text("k", "v")]) };
     let batch = stage(&settings(), &[], &[big.clone(), span(&[])]);
     assert_eq!(batch.rows[0].size, (big.encoded_len() + span(&[]).encoded_len()) as u64);
+}
+
+// ---- ids in span names
+
+fn with_templates(sanitization: Sanitization, patterns: &[&str]) -> Settings {
+    let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+    Settings { span_names: SpanNames { sanitization, patterns }, ..settings() }
+}
+
+#[test]
+fn names_of_one_template_are_one_label_set() {
+    let spans = ["GET /users/7", "GET /users/42", "GET /users/me", "GET /users/7"];
+    let spans = spans.map(|name| named(name, &[]));
+    let batch = stage(&with_templates(Sanitization::Enabled, &[]), &[], &spans);
+    assert_eq!(
+        sets(&batch, Table::SpanMetrics),
+        ["span_name=GET /users/<_>", "span_name=GET /users/me"]
+    );
+    assert_eq!([batch.rows[0].spans, batch.rows[1].spans], [3, 1]);
+    assert_eq!((batch.tallies.names_sanitized, batch.tallies.received), (3, 4));
+    assert_eq!(batch.demand, []);
+    let patterns = with_templates(Sanitization::Enabled, &["users/([a-z]+)"]);
+    assert_eq!(only_set(&stage(&patterns, &[], &spans)), "span_name=GET /users/<_>");
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_tells_what_would_be_one() {
+    let names = ["GET /users/7", "GET /users/42", "GET /users/me", "GET /users/7"];
+    let spans = names.map(|name| Span { kind: 2, ..named(name, &[text("k", "v")]) });
+    let staged = |sanitization| {
+        let mut settings = with_templates(sanitization, &[]);
+        settings.span_metrics.dimensions = vec!["k".to_owned()];
+        settings.processors.service_graphs = true;
+        stage(&settings, &[text("service.name", "shop")], &spans)
+    };
+    let (mut dry, off) = (staged(Sanitization::DryRun), staged(Sanitization::Off));
+    assert_eq!((off.tallies.names_sanitized, dry.tallies.names_sanitized), (0, 3));
+    let demand = std::mem::take(&mut dry.demand);
+    dry.tallies.names_sanitized = 0;
+    assert_eq!(dry, off);
+    let of = |hash: fn(&Demand) -> u64| demand.iter().map(hash).collect::<Vec<_>>();
+    let [seven, forty_two, me] = of(|demand| demand.raw)[..] else { panic!("{demand:?}") };
+    assert!(seven != forty_two && forty_two != me && me != seven);
+    let templates = of(|demand| demand.sanitized);
+    assert!(templates[0] == templates[1] && templates[1] != me, "{demand:?}");
+    assert_eq!(templates[2], me, "what would not change is the same label set");
+
+    let enabled = staged(Sanitization::Enabled);
+    let two = stage(
+        &{
+            let mut settings = with_templates(Sanitization::DryRun, &[]);
+            settings.span_metrics.dimensions = vec!["k".to_owned()];
+            settings
+        },
+        &[text("service.name", "shop")],
+        &[named("GET /users/<_>", &[text("k", "v")])],
+    );
+    assert_eq!(two.demand[0].raw, templates[0], "the template is the label set that it would be");
+    assert_eq!((&enabled.sides, &enabled.origin_text), (&off.sides, &off.origin_text));
+}
+
+#[test]
+fn filters_see_names_as_they_came_and_other_labels_keep_their_ids() {
+    let mut settings = with_templates(Sanitization::Enabled, &[]);
+    settings.span_metrics.intrinsic_dimensions.status_message = true;
+    settings.span_metrics.dimensions = vec!["k".to_owned()];
+    let exclude = rules(MatchType::Regex, &[("name", PolicyValue::Text("/7$".to_owned()))]);
+    settings.span_metrics.filter_policies =
+        vec![FilterPolicy { exclude, ..FilterPolicy::default() }];
+    let status = Some(Status { message: "no user 42".to_owned(), code: 0 });
+    let spans = ["GET /users/7", "GET /users/42"]
+        .map(|name| Span { status: status.clone(), ..named(name, &[text("k", "id 42")]) });
+    let batch = stage(&settings, &[], &spans);
+    let expected = "k=id 42,span_name=GET /users/<_>,status_message=no user 42";
+    assert_eq!(only_set(&batch), expected);
+    assert_eq!(batch.tallies.discarded(Processor::SpanMetrics, Discarded::Filtered), 1);
+    assert_eq!(batch.tallies.names_sanitized, 1, "of the spans that count");
+}
+
+#[test]
+fn a_name_is_repaired_and_cut_before_it_is_looked_at() {
+    let of = |name: &[u8]| {
+        // prost writes no invalid text: the name's bytes are put in afterwards
+        let marker = "~".repeat(name.len());
+        let mut body = request(&[], &[named(&marker, &[])]);
+        let at = body.windows(name.len()).position(|w| w == marker.as_bytes()).expect("it");
+        body[at..at + name.len()].copy_from_slice(name);
+        let batch = try_stage(&with_templates(Sanitization::Enabled, &[]), &body).expect("taken");
+        (only_set(&batch), batch.tallies.repaired(Repaired::LabelLength))
+    };
+    assert_eq!(of(b"caf\xff 42 \xc3"), ("span_name=caf\u{fffd} <_> \u{fffd}".to_owned(), 0));
+    let (long, cut) = of("1/".repeat(2 << 20).as_bytes());
+    assert_eq!((long.len(), cut), ("span_name=".len() + 2048, 1));
+    assert_eq!(long, format!("span_name={}", "<_>/".repeat(512)));
+}
+
+#[test]
+fn however_spans_are_split_over_requests_they_have_the_same_label_sets() {
+    let names = ["a 1", "a 2", "b c0ffee11", "GET /u/bob@example.com", "a <_>", "plain", "a 1"];
+    let spans = names.map(|name| named(name, &[]));
+    for sanitization in [Sanitization::Enabled, Sanitization::DryRun] {
+        let settings = with_templates(sanitization, &[]);
+        let totals = |requests: &[&[Span]]| {
+            let mut totals = std::collections::BTreeMap::new();
+            let mut demand = std::collections::BTreeSet::new();
+            for spans in requests {
+                let batch = stage(&settings, &[], spans);
+                let sets = sets(&batch, Table::SpanMetrics);
+                for (set, row) in sets.into_iter().zip(&batch.rows) {
+                    *totals.entry(set).or_insert(0) += row.spans;
+                }
+                demand.extend(batch.demand.iter().map(|demand| (demand.raw, demand.sanitized)));
+            }
+            (totals, demand)
+        };
+        let whole = totals(&[&spans]);
+        for at in 0..=spans.len() {
+            let (first, second) = spans.split_at(at);
+            assert_eq!(totals(&[first, second]), whole);
+            assert_eq!(totals(&[second, first]), whole);
+        }
+    }
 }

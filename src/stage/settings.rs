@@ -13,6 +13,7 @@ pub struct Settings {
     pub span_metrics: SpanMetrics,
     pub service_graphs: ServiceGraphs,
     pub host_info: HostInfo,
+    pub span_names: SpanNames,
     /// Bytes; 0 = no limit.
     pub max_label_name_length: usize,
     /// Bytes; 0 = no limit. Values are cut on a character boundary.
@@ -179,7 +180,24 @@ pub struct HostInfo {
     pub metric_name: String,
 }
 
-/// What is wrong with settings that parsed: `key` is relative to `processors`, e.g. `span_metrics.filter_policies[0].include`.
+/// What becomes of ids inside of span names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpanNames {
+    pub sanitization: Sanitization,
+    /// Regexes: what a group of theirs matches is an id, or without groups all that they match.
+    pub patterns: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sanitization {
+    #[default]
+    Off,
+    /// Names stay; it is estimated what `Enabled` would do.
+    DryRun,
+    Enabled,
+}
+
+/// What is wrong with settings that parsed: `key` as in `processors.span_metrics.filter_policies[0].include`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct SettingsError {

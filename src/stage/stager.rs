@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::labels::{Pieces, push_host_info, push_target_info};
+use super::labels::{Pieces, Renamed, Written, push_host_info, push_target_info};
 use super::names::STATUS_ERROR;
 use super::plan::Plan;
 use super::policies::Attributes;
 use super::raw_keys::RawKeys;
 use super::resource::Resources;
+use super::settings::Sanitization;
 use super::sides::FoundOrigin;
 use crate::batch::{
-    Batch, Discarded, Fold, Observation, Processor, Repaired, Repairs, Table, Tallies, Weight,
-    latency_nano,
+    Batch, Demand, Discarded, Fold, Labels, Observation, Processor, Repaired, Repairs, Table,
+    Tallies, Weight, latency_nano, push_label,
 };
 use crate::otlp::{
     AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
@@ -39,6 +40,8 @@ pub enum StageError {
 struct Found {
     row: u32,
     repairs: Repairs,
+    /// Whether its name has, or would have, a template of another text.
+    renamed: bool,
 }
 
 /// Turns requests into batches, one after the other, in memory that it keeps.
@@ -255,17 +258,41 @@ impl<'a> Walk<'_, 'a> {
     ) -> Result<Found, StageError> {
         let mut text = std::mem::take(&mut self.stager.fold.text);
         let start = text.len();
-        let repairs = self.pieces(place, span).push_labels(&mut text);
+        let written = self.pieces(place, span).push_labels(&mut text);
         let too_much = text.len() > TEXT_MAX;
         self.stager.fold.text = text;
-        let repairs = repairs?;
+        let Written { repairs, renamed } = written?;
         if too_much {
             return Err(StageError::TooMuchText);
         }
-        let row = self.stager.fold.row(Table::SpanMetrics, start);
-        let found = Found { row, repairs };
+        let row = match self.plan.names.mode() {
+            Sanitization::DryRun => self.estimated_row(start, renamed.as_ref()),
+            _ => self.stager.fold.row(Table::SpanMetrics, start),
+        };
+        let found = Found { row, repairs, renamed: renamed.is_some() };
         self.stager.raw_keys.insert(hash, &self.stager.raw_key, found);
         Ok(found)
+    }
+
+    /// The row of the label set from `start` on, with what it would be if names became templates.
+    fn estimated_row(&mut self, start: usize, renamed: Option<&Renamed>) -> u32 {
+        let Stager { fold, batch, .. } = &mut *self.stager;
+        let hash = |labels: &[u8]| self.plan.demand_hasher.hash_one(labels);
+        let raw = hash(&fold.text[start..]);
+        let sanitized = renamed.map_or(raw, |renamed| {
+            let mut labels = fold.text[start..renamed.label.start].to_vec();
+            let label = Labels::new(&fold.text[renamed.label.clone()]).iter().next();
+            if let Some((name, _)) = label {
+                push_label(&mut labels, name, &renamed.template);
+            }
+            labels.extend_from_slice(&fold.text[renamed.label.end..]);
+            hash(&labels)
+        });
+        let row = fold.row(Table::SpanMetrics, start);
+        if fold.text.len() > start {
+            batch.demand.push(Demand { raw, sanitized });
+        }
+        row
     }
 
     /// All that the label set depends on, unambiguously joined.
@@ -309,6 +336,7 @@ impl<'a> Walk<'_, 'a> {
         let weight = self.plan.weights.weight(span, &self.pieces(place, span), repairs)?;
         repairs.add(found.repairs);
         repairs.set(Repaired::Ids, self.ids.is_none());
+        self.tallies.names_sanitized += u64::from(found.renamed);
         self.stager.fold.observe(
             found.row,
             &Observation {

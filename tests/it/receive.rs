@@ -91,6 +91,7 @@ fn intake() -> Intake {
             host_identifiers: vec!["host.id".into()],
             metric_name: "traces_host_info".into(),
         },
+        span_names: stage::SpanNames::default(),
         max_label_name_length: 0,
         max_label_value_length: 0,
     };

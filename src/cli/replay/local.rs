@@ -32,7 +32,7 @@ impl Local {
         let plan = match Plan::new(&settings, 1) {
             Ok(plan) => plan,
             Err(errors) => {
-                bail!(errors.iter().map(|e| format!("processors.{e}\n")).collect::<String>())
+                bail!(errors.iter().map(|e| format!("{e}\n")).collect::<String>())
             }
         };
         let ledger = counted_for_the_table(&config.ledger);
