@@ -7,7 +7,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
-use crate::ledger::{Connection, Counts, Discarded, End, Processor, Repaired, Table, Tenants};
+use crate::ledger::{
+    Connection, Counts, Demanded, Discarded, End, Processor, Repaired, Table, Tenants,
+};
 
 /// Prometheus series of one label set of each table.
 pub type SeriesPerSet = [usize; Table::ALL.len()];
@@ -32,6 +34,8 @@ struct Families {
     edges_completed: IntCounterVec,
     edge_sides: IntCounterVec,
     edge_sides_pending: IntGaugeVec,
+    names_sanitized: IntCounterVec,
+    names_demand: IntGaugeVec,
 }
 
 impl TenantMetrics {
@@ -59,6 +63,12 @@ impl TenantMetrics {
         for what in Repaired::ALL {
             let labels = [tenant, what.name()];
             families.repaired.with_label_values(&labels).inc_by(tallies.repaired(what));
+        }
+        families.names_sanitized.with_label_values(&[tenant]).inc_by(tallies.names_sanitized);
+        if let Some(Demanded { raw, sanitized }) = counts.names_demand {
+            for (form, n) in [("raw", raw), ("sanitized", sanitized)] {
+                families.names_demand.with_label_values(&[tenant, form]).set(gauge(n));
+            }
         }
         let series = |sets: [u64; Table::ALL.len()]| -> u64 {
             sets.iter().zip(self.series_per_set).map(|(sets, each)| sets * each as u64).sum()
@@ -113,10 +123,21 @@ impl Collector for TenantMetrics {
             edges_completed,
             edge_sides,
             edge_sides_pending,
+            names_sanitized,
+            names_demand,
         } = families;
-        let counters =
-            [received, counted, discarded, repaired, created, expired, edges_completed, edge_sides];
-        let gauges = [active, edge_sides_pending];
+        let counters = [
+            received,
+            counted,
+            discarded,
+            repaired,
+            created,
+            expired,
+            edges_completed,
+            edge_sides,
+            names_sanitized,
+        ];
+        let gauges = [active, edge_sides_pending, names_demand];
         let counters = counters.iter().flat_map(Collector::collect);
         let all = counters.chain(gauges.iter().flat_map(Collector::collect));
         // Without a tenant there is nothing to show, and without a service graph no edge.
@@ -130,9 +151,9 @@ impl Families {
             let opts = Opts::new(name, help);
             IntCounterVec::new(opts, labels).expect("names and labels of own metrics are valid")
         };
-        let gauges = |name: &str, help: &str| {
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
             let opts = Opts::new(name, help);
-            IntGaugeVec::new(opts, &["tenant"]).expect("names and labels of own metrics are valid")
+            IntGaugeVec::new(opts, labels).expect("names and labels of own metrics are valid")
         };
         Self {
             received: counters(
@@ -155,7 +176,11 @@ impl Families {
                 "spans of which something was put right",
                 &["tenant", "what"],
             ),
-            active: gauges("spanmill_series_active", "Prometheus series that a tenant has"),
+            active: gauges(
+                "spanmill_series_active",
+                "Prometheus series that a tenant has",
+                &["tenant"],
+            ),
             created: counters(
                 "spanmill_series_created_total",
                 "Prometheus series that began",
@@ -179,6 +204,17 @@ impl Families {
             edge_sides_pending: gauges(
                 "spanmill_edge_sides_pending",
                 "client and server spans that wait for their other side",
+                &["tenant"],
+            ),
+            names_sanitized: counters(
+                "spanmill_span_names_sanitized_total",
+                "spans of the span metrics in whose name ids became <_>, or would with span_name_sanitization: dry_run",
+                &["tenant"],
+            ),
+            names_demand: gauges(
+                "spanmill_span_names_demand",
+                "with span_name_sanitization: dry_run, about how many label sets (of calls, latency and size together) the spans of the last stale_duration want: raw as they are, sanitized with ids in span names as <_>",
+                &["tenant", "form"],
             ),
         }
     }

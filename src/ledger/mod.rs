@@ -15,6 +15,7 @@ mod state;
 mod tenant;
 mod tenants;
 
+pub use crate::admission::Demanded;
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
 pub use crate::batch::{
     Bounds, Discarded, Exemplar, Labels, Limited, Processor, Repaired, Table, Total,

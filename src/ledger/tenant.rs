@@ -11,6 +11,7 @@ use super::memory::Memory;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
+use crate::admission::{DemandEstimate, Demanded};
 use crate::batch::{
     Batch, Bounds, Class, Discarded, EdgeSide, Processor, Repaired, Repairs, Row, Table, Tallies,
 };
@@ -44,6 +45,8 @@ pub(super) struct World {
     n_ended: [u64; Table::ALL.len()],
     /// Since the last tick.
     events: Vec<Event>,
+    /// With a dry run of name templates; guidance, no part of the state.
+    names_demand: Option<Box<DemandEstimate>>,
 }
 
 /// A tenant's counts, all from one moment.
@@ -58,6 +61,9 @@ pub struct Counts {
     pub edges: edges::Counts,
     /// Edge sides that have not met their end.
     pub sides_pending: usize,
+    /// Label sets of the span metrics that were wanted within the stale duration, as of the last tick,
+    /// with a dry run of name templates.
+    pub names_demand: Option<Demanded>,
 }
 
 impl Tenant {
@@ -123,6 +129,7 @@ impl Tenant {
             ended: world.n_ended,
             edges: world.edge_counts,
             sides_pending: world.state.edges().n_pending(),
+            names_demand: world.names_demand.as_ref().map(|demand| demand.demanded()),
         }
     }
 
@@ -150,6 +157,7 @@ impl World {
             n_born: [0; Table::ALL.len()],
             n_ended: [0; Table::ALL.len()],
             events: Vec::new(),
+            names_demand: None,
             settings,
         }
     }
@@ -160,6 +168,12 @@ impl World {
             self.row(batch, row, at_ms, log);
         }
         self.tallies.add(&batch.tallies);
+        if !batch.demand.is_empty() {
+            let window = self.settings.stale_duration;
+            let demand =
+                self.names_demand.get_or_insert_with(|| DemandEstimate::new(window).into());
+            demand.add(&batch.demand, at_ms);
+        }
         self.expire_edges(at_ms, log);
         self.sides(batch, at_ms, log);
         self.settle();
@@ -326,6 +340,9 @@ impl World {
     ) -> Snapshot {
         for &(table, slot) in deaths {
             self.fold(&Effect::Death { table, slot }, log);
+        }
+        if let Some(demand) = &mut self.names_demand {
+            demand.advance(at_ms);
         }
         let exemplars = decide::exemplars(&self.state, at_ms);
         for shown in &exemplars {

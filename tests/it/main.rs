@@ -34,5 +34,7 @@ mod remote_write_client;
 mod replay;
 /// SIGTERM under load.
 mod shutdown;
+/// Ids in span names, and what becomes of them.
+mod span_names;
 /// Tenants side by side.
 mod tenancy;
