@@ -21,7 +21,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use spanmill::collect::{Catalog, Collected};
 use spanmill::ledger::Tenant;
 use spanmill::remote_write::Offline;
-use spanmill::stage::{Plan, Stager};
+use spanmill::stage::{Plan, Sanitization, Stager};
 use spanmill::tenant::TenantId;
 
 use support::{Corpus, corpora, in_turns, settings};
@@ -155,6 +155,8 @@ fn table(corpora: &[Corpus]) {
         }
     }
     corpora.iter().for_each(with_the_graph);
+    corpora.iter().for_each(|corpus| with_templates(&corpus.name, &corpus.bodies, corpus.n_spans));
+    with_templates("20,000 names with a number", &support::many_label_sets(20_000), 20_000);
     let (tenant, mut catalog, mut offline) = many_series();
     let n_samples = offline.send(&tick(&tenant, &mut catalog), |_| {}).n_samples / 2;
     let collected = tick(&tenant, &mut catalog);
@@ -166,6 +168,35 @@ fn table(corpora: &[Corpus]) {
     println!("\n| what | ns a sample |\n|---|---|");
     println!("| collect: {n_samples} series copied under the lock, handed over | {collect:.1} |");
     println!("| encode + compress, remote write 1.0 | {encode:.0} |");
+}
+
+/// Decoded and staged with templates of span names off, as a dry run, enabled.
+fn with_templates(name: &str, bodies: &[Vec<u8>], n_spans: u64) {
+    let plan = |sanitization| {
+        let mut settings = settings(true);
+        settings.span_names.sanitization = sanitization;
+        Plan::new(&settings, 1).expect("the settings are in order")
+    };
+    let plans = [Sanitization::Off, Sanitization::DryRun, Sanitization::Enabled].map(plan);
+    let mut stagers: [Stager; 3] = Default::default();
+    let stage = |stager: &mut Stager, plan: &Plan| {
+        for body in bodies {
+            black_box(stager.stage(plan, body, NOW).expect("a request"));
+        }
+    };
+    let [off, dry_run, enabled] = {
+        let [first, second, third] = &mut stagers;
+        in_turns([&mut || stage(first, &plans[0]), &mut || stage(second, &plans[1]), &mut || {
+            stage(third, &plans[2])
+        }])
+    }
+    .map(|time| time.as_secs_f64() * 1e9 / n_spans as f64);
+    for (mode, ns) in [("off", off), ("dry_run", dry_run), ("enabled", enabled)] {
+        let (rate, ratio) = (1e3 / ns, ns / off);
+        println!(
+            "| {name}, span names {mode}: decode + stage | {ns:.0} | {rate:.1} | | {ratio:.2} of off |"
+        );
+    }
 }
 
 /// Both processors, five dimensions each. Every round comes an hour later than the one before, so that
