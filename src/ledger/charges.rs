@@ -7,6 +7,8 @@ use crate::batch::{Labels, Table};
 use crate::budget::Rank;
 use crate::edges;
 
+/// What an estimate of the demand for span names holds.
+const DEMAND_BYTES: usize = 48 << 10;
 /// Origins of a tenant's edge sides that are held however little room there is.
 const ORIGIN_BYTES_MIN: usize = 64 << 10;
 
@@ -20,6 +22,7 @@ impl World {
             + self.state.edges().held_bytes()
             + self.state.pending().held_bytes()
             + self.gate.held_bytes()
+            + self.names_demand.as_ref().map_or(0, |_| DEMAND_BYTES)
             + self.edge_rows.kept_bytes();
         self.memory.pool.settle(&mut self.charged_held, held);
     }

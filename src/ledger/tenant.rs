@@ -46,7 +46,7 @@ pub(super) struct World {
     /// Since the last tick.
     events: Vec<Event>,
     /// With a dry run of name templates; guidance, no part of the state.
-    names_demand: Option<Box<DemandEstimate>>,
+    pub(super) names_demand: Option<Box<DemandEstimate>>,
 }
 
 /// A tenant's counts, all from one moment.
