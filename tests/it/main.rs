@@ -10,8 +10,6 @@ mod support;
 
 /// The admin server's endpoints, and what a real Prometheus makes of them.
 mod admin;
-/// Odd and broken requests: the answer, and what the program counted.
-mod bad_input;
 /// The command line: what is told, and the exit codes.
 mod cli;
 /// Every corpus over every protocol and encoding, compared with its oracle.
@@ -20,6 +18,8 @@ mod corpora;
 mod endpoints;
 /// The service graph, against what was counted independently.
 mod graph;
+/// Odd, broken and hostile requests: the answer, and what the program counted.
+mod hostile;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
 /// README's commands, run as they are written.

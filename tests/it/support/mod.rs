@@ -10,6 +10,8 @@ pub(crate) mod capture;
 pub(crate) mod command;
 /// The corpora of spans.
 pub(crate) mod corpus;
+/// One request to the running program, and what its own metrics say of it.
+pub(crate) mod exchange;
 /// The service graph to expect of spans.
 pub(crate) mod graph;
 /// A small HTTP client.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -60,7 +60,7 @@ impl Encoding {
         }
     }
 
-    fn encode(self, body: &Bytes) -> Bytes {
+    pub(crate) fn encode(self, body: &Bytes) -> Bytes {
         match self {
             Self::Identity => body.clone(),
             Self::Gzip => {
@@ -102,6 +102,10 @@ pub(crate) struct Sender {
     connection: Connection,
     /// Sent with each request, besides those of the protocol.
     headers: Vec<(&'static str, String)>,
+    /// Whether bodies are encoded as the headers say.
+    encoded: bool,
+    /// In place of one of the protocol's.
+    instead: Option<(&'static str, HeaderValue)>,
 }
 
 #[derive(Debug)]
@@ -124,7 +128,15 @@ impl Sender {
             tokio::spawn(connection);
             Connection::Http1(sender)
         };
-        Self { protocol, encoding, addr, connection, headers: Vec::new() }
+        Self {
+            protocol,
+            encoding,
+            addr,
+            connection,
+            headers: Vec::new(),
+            encoded: true,
+            instead: None,
+        }
     }
 
     pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
@@ -132,9 +144,23 @@ impl Sender {
         self
     }
 
+    /// Sends bodies as they are, under the headers of the encoding.
+    pub(crate) fn without_encoding(self) -> Self {
+        Self { encoded: false, ..self }
+    }
+
+    /// In place of the header that the protocol has.
+    pub(crate) fn with_instead(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.instead = Some((name, HeaderValue::from_bytes(value).expect("a header's value")));
+        self
+    }
+
     /// `Err` when the connection ended without an answer.
     pub(crate) async fn send(&mut self, body: &Bytes) -> Result<Answer, String> {
-        let request = self.request(body);
+        let mut request = self.request(body);
+        if let Some((name, value)) = &self.instead {
+            request.headers_mut().insert(*name, value.clone());
+        }
         let sent = async {
             let answer = match &mut self.connection {
                 Connection::Http1(sender) => {
@@ -176,7 +202,7 @@ impl Sender {
     }
 
     fn request(&self, body: &Bytes) -> Request<Full<Bytes>> {
-        let encoded = self.encoding.encode(body);
+        let encoded = if self.encoded { self.encoding.encode(body) } else { body.clone() };
         let request = Request::post(match self.protocol {
             Protocol::Grpc => format!("http://{}{EXPORT}", self.addr),
             Protocol::HttpProtobuf | Protocol::HttpJson => "/v1/traces".to_owned(),
@@ -294,7 +320,7 @@ mod tests {
         let body = Full::new(Bytes::from_static(if grpc { &[0; 5] } else { b"" }));
         let trailers = HeaderMap::from_iter([(
             http::HeaderName::from_static("grpc-status"),
-            http::HeaderValue::from_static("0"),
+            HeaderValue::from_static("0"),
         )]);
         let trailers = async move { grpc.then_some(Ok(trailers)) };
         let mut answer = Response::new(body.with_trailers(trailers).boxed());
