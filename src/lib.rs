@@ -28,13 +28,14 @@
 //! | what | bound |
 //! |---|---|
 //! | a body | `max_wire_bytes`, `max_inflated_bytes`, `body_timeout` |
-//! | a request | 100,000 spans, as many resources, 64 MiB of label sets (`stage::Stager`) |
+//! | a request | 50,000 spans, as many resources; 12,000 different label sets, an origin of edge sides counting as four, of 16 MiB in all; 3 MiB of origins (`stage::Stager`): refused beyond |
 //! | memory that staging keeps for the next request | 8 MiB a thread |
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
-//! | sides under one key; consumers that wait for one producer by a link | 1,000; 128 |
-//! | links of a span that are followed | 128 |
+//! | sides under one key; consumers that wait for one producer by a link | 128; 32 |
+//! | links of a span that are followed; of a request | 128; 16,384 |
+//! | an attribute's value that is read | 8 levels of lists, 10,000 elements |
+//! | attributes of a resource in `traces_target_info`; members of a trace state | 1,024; 32 |
 //! | what a template of a span name costs | a few looks over `max_label_value_length` bytes, 64 matches of a pattern (`stage`) |
-//! | an attribute's value that is read | 8 levels of lists |
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |
 //! | a remote-write request | `max_samples_per_send` or 3 MiB; `max_shards` at once |
 //! | series that have ended and wait to be sent | 500,000 an endpoint and tenant |

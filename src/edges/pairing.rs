@@ -9,11 +9,12 @@ use super::settings::Settings;
 use super::store::{Entry, Phase, Store, WARM};
 use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
-/// Sides and links of one key that are kept at the same time: what bounds the search for copies.
-const SAME_KEY_MAX: usize = 1000;
+/// Sides and links of one key that are kept at the same time: what bounds the search for copies. Each
+/// that comes looks at all of them, under the tenant's lock.
+const SAME_KEY_MAX: usize = 128;
 /// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
 /// took all links that waited.
-const LINKED_MAX: usize = 128;
+const LINKED_MAX: usize = 32;
 /// Entries that end before what they complete is counted.
 const EXPIRED_TOGETHER: usize = 10_000;
 

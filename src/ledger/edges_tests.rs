@@ -626,12 +626,22 @@ fn the_last_tick_finds_what_has_ended_like_any_other() {
 }
 
 #[test]
-fn consumers_beyond_the_128_that_wait_for_one_producer_are_counted() {
+fn answers_beyond_the_128_that_wait_for_one_call_are_surplus() {
+    let mut graph = Graph::new(|settings| settings.edges.count_every_pair = true);
+    let answers: Vec<Half> = (10..140).map(|n| server("cart", (1, n, 1))).collect();
+    graph.tell(&answers);
+    assert_eq!(graph.tenant.counts().edges.ended(End::Surplus), 2);
+    graph.tell(&[client("shop", (1, 1))]);
+    assert_eq!(graph.requests(), totals(&[("shop>cart:", 128.0)]));
+}
+
+#[test]
+fn consumers_beyond_the_32_that_wait_for_one_producer_are_counted() {
     let mut graph = Graph::new(|_| {});
     let consumers: Vec<Half> =
-        (1..=130).map(|n| consumer("audit", (3, n, 0)).links(&[(1, 1)])).collect();
+        (1..=34).map(|n| consumer("audit", (3, n, 0)).links(&[(1, 1)])).collect();
     graph.tell(&consumers).tell(&[producer("orders", (1, 1)).class(Class::Sends)]);
     assert_eq!(graph.tenant.counts().tallies.repaired(Repaired::Links), 2);
-    let expected = [("orders>audit:messaging_system", 128.0), ("user>audit:virtual_node", 2.0)];
+    let expected = [("orders>audit:messaging_system", 32.0), ("user>audit:virtual_node", 2.0)];
     assert_eq!(graph.requests(), totals(&expected));
 }

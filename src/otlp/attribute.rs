@@ -25,6 +25,9 @@ const ELEMENT: u32 = key(1, LEN);
 /// Arrays and lists inside arrays and lists that are read; deeper ones render as `<nested>`.
 pub const MAX_VALUE_DEPTH: usize = 8;
 
+/// Elements of a list that are read: few that say something fill any label.
+const ELEMENTS_MAX: usize = 10_000;
+
 /// An attribute whose value has not been looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyValue<'a> {
@@ -169,16 +172,57 @@ impl<'a> AnyValue<'a> {
         }
     }
 
-    /// Appends the text of the value as Tempo writes it (reference/tempo.md 1.7); stops once `out`
-    /// holds more than `max` bytes. Strings are appended as they are.
-    pub fn render(&self, max: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        self.render_at(0, max, out)
+    /// Appends an encoding of the value that is read in one step, however it was written: of lists and
+    /// bytes only that they are such.
+    pub fn push_short(&self, out: &mut Vec<u8>) {
+        let head = |tag: u32| u8::try_from(tag).unwrap_or_default();
+        let varint = |mut n: u64, out: &mut Vec<u8>| {
+            while n > 0x7f {
+                out.push(n.to_le_bytes()[0] | 0x80);
+                n >>= 7;
+            }
+            out.push(n.to_le_bytes()[0]);
+        };
+        match self {
+            Self::Empty => {}
+            Self::String(text) => {
+                out.push(head(STRING));
+                varint(text.len() as u64, out);
+                out.extend_from_slice(text);
+            }
+            Self::Bool(b) => out.extend_from_slice(&[head(BOOL), u8::from(*b)]),
+            Self::Int(n) => {
+                out.push(head(INT));
+                varint(n.cast_unsigned(), out);
+            }
+            Self::Double(n) => {
+                out.push(head(DOUBLE));
+                out.extend_from_slice(&n.to_bits().to_le_bytes());
+            }
+            Self::Array(_) => out.extend_from_slice(&[head(ARRAY), 0]),
+            Self::Kvlist(_) => out.extend_from_slice(&[head(KVLIST), 0]),
+            Self::Bytes(_) => out.extend_from_slice(&[head(BYTES), 0]),
+        }
     }
 
-    fn render_at(&self, depth: usize, max: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    /// Appends the text of the value as Tempo writes it (reference/tempo.md 1.7); stops once `out`
+    /// holds more than `max` bytes. Strings are appended unchecked, and cut where they are longer than
+    /// anybody will read.
+    pub fn render(&self, max: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        self.render_at(0, &mut Room { max, elements: ELEMENTS_MAX }, out)
+    }
+
+    fn render_at(
+        &self,
+        depth: usize,
+        room: &mut Room,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
         match self {
             Self::Empty | Self::Bytes(_) => {}
-            Self::String(text) => out.extend_from_slice(text),
+            Self::String(text) => {
+                out.extend_from_slice(longer_than(text, room.max.saturating_sub(out.len())));
+            }
             Self::Bool(b) => out.extend_from_slice(if *b { b"true" } else { b"false" }),
             Self::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
             Self::Double(n) => out.extend_from_slice(decimal(*n).as_bytes()),
@@ -188,10 +232,10 @@ impl<'a> AnyValue<'a> {
             Self::Array(encoded) => {
                 out.push(b'[');
                 each_element(encoded, "array value", |element| {
-                    if out.len() > max {
+                    if !room.takes_another(out) {
                         return Ok(false);
                     }
-                    AnyValue::read(element)?.render_at(depth.saturating_add(1), max, out)?;
+                    AnyValue::read(element)?.render_at(depth.saturating_add(1), room, out)?;
                     Ok(true)
                 })?;
                 out.push(b']');
@@ -199,14 +243,14 @@ impl<'a> AnyValue<'a> {
             Self::Kvlist(encoded) => {
                 out.push(b'{');
                 each_element(encoded, "key-value list", |element| {
-                    if out.len() > max {
+                    if !room.takes_another(out) {
                         return Ok(false);
                     }
                     let kv = KeyValue::read(element)?;
                     out.extend_from_slice(kv.key);
                     out.push(b':');
                     let value = kv.value.encoded()?;
-                    AnyValue::read(&value)?.render_at(depth.saturating_add(1), max, out)?;
+                    AnyValue::read(&value)?.render_at(depth.saturating_add(1), room, out)?;
                     Ok(true)
                 })?;
                 out.push(b'}');
@@ -214,6 +258,36 @@ impl<'a> AnyValue<'a> {
         }
         Ok(())
     }
+}
+
+/// What a value's text may still take.
+struct Room {
+    /// Bytes of the text.
+    max: usize,
+    elements: usize,
+}
+
+impl Room {
+    fn takes_another(&mut self, out: &[u8]) -> bool {
+        let takes = out.len() <= self.max && self.elements > 0;
+        self.elements = self.elements.saturating_sub(1);
+        takes
+    }
+}
+
+/// The text, or a beginning of it that is longer than `max`, and ends between two characters as far as
+/// it consists of any.
+pub fn longer_than(text: &[u8], max: usize) -> &[u8] {
+    const CHAR_BYTES_MAX: usize = 4;
+    let end = max.saturating_add(CHAR_BYTES_MAX);
+    let Some((head, [next, ..])) = text.split_at_checked(end) else { return text };
+    let inside = |byte: u8| byte & 0xc0 == 0x80;
+    if !inside(*next) {
+        return head;
+    }
+    // The bytes before the one that begins the character, if one of the last three does.
+    let begins = head.iter().rposition(|&byte| !inside(byte)).filter(|&at| at > max);
+    head.get(..begins.unwrap_or(head.len())).unwrap_or(head)
 }
 
 /// The shortest decimal that reads back the same, never with an exponent.
@@ -255,4 +329,45 @@ fn joined<'a>(before: Cow<'a, [u8]>, more: &[u8]) -> Cow<'a, [u8]> {
     let mut bytes = before.into_owned();
     bytes.extend_from_slice(more);
     Cow::Owned(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of characters of each length, whole and broken.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            &b"x"[..],
+            b"\xc3\xa9",
+            b"\xe2\x82\xac",
+            b"\xf0\x9f\x98\x80",
+            b"\x80",
+            b"\xf0\x9f",
+            b"\xff",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// forall text, max: cut or not, what is kept of it is the same, and so is whether it was longer.
+        #[test]
+        fn a_text_that_is_cut_keeps_the_beginning_that_anybody_reads(
+            text in pieces(),
+            max in 0..20_usize,
+        ) {
+            let kept = |text: &[u8]| {
+                let valid = String::from_utf8_lossy(text).into_owned();
+                let end = valid.floor_char_boundary(max);
+                (valid.get(..end).map(str::to_owned), valid.len() > max)
+            };
+            let cut = longer_than(&text, max);
+            prop_assert!(cut.len() <= max.saturating_add(4));
+            prop_assert_eq!(kept(cut), kept(&text));
+            // A text that is valid stays so.
+            prop_assert!(std::str::from_utf8(&text).is_err() || std::str::from_utf8(cut).is_ok());
+        }
+    }
 }

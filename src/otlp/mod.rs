@@ -11,7 +11,7 @@ mod request;
 mod span;
 mod wire;
 
-pub use attribute::{AnyValue, KeyValue, MAX_VALUE_DEPTH, Value};
+pub use attribute::{AnyValue, KeyValue, MAX_VALUE_DEPTH, Value, longer_than};
 pub use request::{Resource, each_resource_spans, each_span};
 pub use span::{Span, each_link};
 pub use wire::DecodeError;

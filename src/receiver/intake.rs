@@ -78,7 +78,10 @@ impl From<StageError> for TakeError {
     fn from(e: StageError) -> Self {
         match e {
             StageError::Malformed(_) => Self::Undecodable(e),
-            StageError::TooManySpans | StageError::TooMuchText => Self::TooLarge(e),
+            StageError::TooManySpans
+            | StageError::TooManyLabelSets
+            | StageError::TooMuchText
+            | StageError::TooMuchOriginText => Self::TooLarge(e),
         }
     }
 }

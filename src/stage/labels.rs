@@ -8,7 +8,10 @@ use super::plan::{Plan, Source, cut_name, max_bytes};
 use super::resource::Resources;
 use super::settings::Sanitization;
 use crate::batch::{Repaired, Repairs, push_label};
-use crate::otlp::{AnyValue, DecodeError, Resource, Span, Value};
+use crate::otlp::{AnyValue, DecodeError, Resource, Span, Value, longer_than};
+
+/// Attributes of a resource that become labels of `traces_target_info`; those behind them are left out.
+const TARGET_INFO_MAX: usize = 1024;
 
 /// What a span's labels are made of.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +109,10 @@ impl Pieces<'_, '_> {
     /// The resource is asked first, and an empty value there hides the span's.
     pub(super) fn push_attribute(&self, key: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let max = max_bytes(self.plan.settings.max_label_value_length) + out.len();
+        if let Some(text) = self.resources.text(self.resource, key, &self.plan.keys) {
+            out.extend_from_slice(text);
+            return Ok(());
+        }
         if let Some(encoded) = self.resources.value(self.resource, key, &self.plan.keys) {
             return AnyValue::read(encoded)?.render(max, out);
         }
@@ -139,7 +146,7 @@ pub(super) fn push_repaired(
 
 /// Valid UTF-8, cut on a character boundary.
 pub(super) fn repaired<'a>(value: &'a [u8], max: usize, repairs: &mut Repairs) -> Cow<'a, str> {
-    let valid = String::from_utf8_lossy(value);
+    let valid = String::from_utf8_lossy(longer_than(value, max_bytes(max)));
     repairs.set(Repaired::Utf8, matches!(valid, Cow::Owned(_)));
     let end = valid.floor_char_boundary(max_bytes(max));
     if end == valid.len() {
@@ -192,6 +199,9 @@ fn attributes_of(
     let mut seen = BTreeMap::new();
     let mut order = Vec::new();
     resource.each_attribute(|attribute| {
+        if order.len() == TARGET_INFO_MAX {
+            return;
+        }
         seen.entry(attribute.key).or_insert_with(|| {
             order.push(attribute.key);
             attribute.value

@@ -49,13 +49,16 @@ impl WeightSource {
 /// 2^56: thresholds and random values of OpenTelemetry's probability sampling have 56 bits.
 const THRESHOLD_MAX: u64 = 1 << 56;
 const HEX_DIGITS: usize = 14;
+/// Members of a trace state, by its specification.
+const MEMBERS_MAX: usize = 32;
 
 /// The weight that the trace state's `ot=th:..;rv:..` gives; `None` where it has no threshold, or one
 /// of the two is malformed.
 /// `Some(Err(()))` is a threshold whose weight is out of bounds.
 fn of_trace_state(trace_state: &[u8]) -> Option<Result<Weight, ()>> {
     let text = std::str::from_utf8(trace_state).ok()?;
-    let member = text.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
+    let member =
+        text.split(',').take(MEMBERS_MAX).find_map(|member| member.trim().strip_prefix("ot="))?;
     let field = |name: &str| member.split(';').find_map(|field| field.strip_prefix(name));
     let threshold = hex(field("th:")?)?;
     let random = match field("rv:") {

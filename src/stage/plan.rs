@@ -7,7 +7,7 @@ use ahash::RandomState;
 use super::graph_plan::GraphPlan;
 use super::multiplier::WeightSource;
 use super::names::dimension_label;
-use super::policies::Policies;
+use super::policies::{Pattern, Policies};
 use super::settings::{Settings, SettingsError};
 use super::span_names::NameTemplates;
 use crate::batch::{Buckets, Table};
@@ -67,6 +67,8 @@ pub(super) struct Keys {
     keys: Vec<Vec<u8>>,
     /// Indexes by length of the key; the last list is for the longest ones together.
     by_length: [Vec<usize>; LENGTHS],
+    /// What policies match the values of resources with, whichever spans ask.
+    pub(super) patterns: Vec<Pattern>,
 }
 
 /// Keys as long as this or longer are told apart by comparing alone.
@@ -148,7 +150,8 @@ impl Source {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { keys: Vec::new(), by_length: [const { Vec::new() }; LENGTHS] }
+        let by_length = [const { Vec::new() }; LENGTHS];
+        Self { keys: Vec::new(), by_length, patterns: Vec::new() }
     }
 }
 
@@ -162,6 +165,12 @@ impl Keys {
             self.keys.push(key.as_bytes().to_vec());
             index
         })
+    }
+
+    /// The index of a pattern.
+    pub(super) fn index_of_pattern(&mut self, pattern: Pattern) -> usize {
+        self.patterns.push(pattern);
+        self.patterns.len() - 1
     }
 
     #[inline]

@@ -29,6 +29,8 @@ enum Subject {
     /// Index into the keys.
     Resource(usize),
     Span(usize),
+    /// Index into the patterns of the keys.
+    Pattern(usize),
 }
 
 #[derive(Debug)]
@@ -37,10 +39,31 @@ enum Test {
     Matches(Regex),
 }
 
+/// A condition on the value that resources have for a key, which holds for all their spans alike.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    /// Index into the keys.
+    pub(super) key: usize,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// A value of another type compares as an empty text.
+    pub(super) fn matches(&self, value: &AnyValue<'_>) -> bool {
+        matches(&self.regex, value)
+    }
+}
+
+fn matches(regex: &Regex, value: &AnyValue<'_>) -> bool {
+    regex.is_match(if let AnyValue::String(text) = value { text } else { b"" })
+}
+
 /// How conditions get at attributes: the encoded value of the first attribute with that key.
 pub(super) trait Attributes {
     fn of_resource(&self, key: usize) -> Result<Option<AnyValue<'_>>, DecodeError>;
     fn of_span(&self, key: usize) -> Result<Option<AnyValue<'_>>, DecodeError>;
+    /// Whether the value of the resource matches; false where it has none.
+    fn matches(&self, pattern: usize) -> Result<bool, DecodeError>;
 }
 
 impl Policies {
@@ -131,6 +154,13 @@ fn conditions(rules: &PolicyMatch, keys: &mut Keys) -> Result<Vec<Condition>, St
                 return Err(format!("value {other:?} of a regex policy, expected a text"));
             }
         };
+        let (subject, test) = match (subject, test) {
+            (Subject::Resource(key), Test::Matches(regex)) => {
+                let pattern = keys.index_of_pattern(Pattern { key, regex: regex.clone() });
+                (Subject::Pattern(pattern), Test::Matches(regex))
+            }
+            other => other,
+        };
         conditions.push(Condition { subject, test });
     }
     Ok(conditions)
@@ -148,6 +178,7 @@ impl Condition {
             Subject::Name => Some(AnyValue::String(span.name.into())),
             Subject::Resource(key) => attributes.of_resource(key)?,
             Subject::Span(key) => attributes.of_span(key)?,
+            Subject::Pattern(pattern) => return attributes.matches(pattern),
         };
         Ok(value.is_some_and(|value| self.test.holds(&value)))
     }
@@ -162,7 +193,7 @@ impl Test {
     fn holds(&self, value: &AnyValue<'_>) -> bool {
         let text: &[u8] = if let AnyValue::String(text) = value { text } else { b"" };
         match self {
-            Self::Matches(regex) => regex.is_match(text),
+            Self::Matches(regex) => matches(regex, value),
             Self::Equals(PolicyValue::Text(expected)) => text == expected.as_bytes(),
             Self::Equals(PolicyValue::Int(expected)) => {
                 *expected == if let AnyValue::Int(n) = value { *n } else { 0 }

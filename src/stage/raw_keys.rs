@@ -29,6 +29,10 @@ impl<T: Copy> RawKeys<T> {
         self.keys.clear();
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn kept_bytes(&self) -> usize {
         self.keys.capacity() + self.entries.capacity() * size_of::<RawEntry<T>>()
     }

@@ -767,26 +767,113 @@ fn host_info_takes_the_first_identifier_that_is_text_even_without_a_span() {
 // ---- limits, size
 
 #[test]
-fn a_request_of_more_than_a_hundred_thousand_spans_is_refused() {
+fn a_request_of_more_than_fifty_thousand_spans_is_refused() {
     let small = Span { name: "op".to_owned(), ..Span::default() };
-    let most = request(&[], &vec![small.clone(); 100_000]);
-    assert_eq!(try_stage(&settings(), &most).map(|b| b.tallies.received), Ok(100_000));
-    let more = request(&[], &vec![small; 100_001]);
+    let most = request(&[], &vec![small.clone(); 50_000]);
+    assert_eq!(try_stage(&settings(), &most).map(|b| b.tallies.received), Ok(50_000));
+    let more = request(&[], &vec![small; 50_001]);
     assert_eq!(try_stage(&settings(), &more), Err(StageError::TooManySpans));
 }
 
 #[test]
-fn a_request_of_more_than_a_hundred_thousand_resources_is_refused_even_without_spans() {
+fn a_request_of_more_than_fifty_thousand_resources_is_refused_even_without_spans() {
     let empty = |n: usize| [0x0a, 0x00].repeat(n);
-    assert_eq!(try_stage(&settings(), &empty(100_000)).map(|b| b.tallies.received), Ok(0));
-    assert_eq!(try_stage(&settings(), &empty(100_001)), Err(StageError::TooManySpans));
+    assert_eq!(try_stage(&settings(), &empty(50_000)).map(|b| b.tallies.received), Ok(0));
+    assert_eq!(try_stage(&settings(), &empty(50_001)), Err(StageError::TooManySpans));
+}
+
+/// A resource, and rows.
+#[test]
+fn a_request_of_more_than_twelve_thousand_label_sets_is_refused() {
+    let named = |i: usize| Span { name: i.to_string(), ..Span::default() };
+    let of = |n: usize| request(&[], &(0..n).map(named).collect::<Vec<_>>());
+    assert_eq!(try_stage(&settings(), &of(11_999)).map(|b| b.rows.len()), Ok(11_999));
+    assert_eq!(try_stage(&settings(), &of(12_000)), Err(StageError::TooManyLabelSets));
+    // However often they come.
+    let twice = [of(11_999), of(11_999)].concat();
+    assert_eq!(try_stage(&settings(), &twice).map(|b| b.tallies.received), Ok(23_998));
+    let resource = |i: usize| request(&[text("service.name", &i.to_string())], &[]);
+    let resources = |n: usize| (0..n).flat_map(resource).collect::<Vec<u8>>();
+    assert!(try_stage(&settings(), &resources(12_000)).is_ok());
+    assert_eq!(try_stage(&settings(), &resources(12_001)), Err(StageError::TooManyLabelSets));
+}
+
+/// An edge has label sets in several tables.
+#[test]
+fn an_origin_of_edge_sides_counts_as_four_label_sets() {
+    let mut settings = settings();
+    settings.processors.service_graphs = true;
+    let call = |i: usize| Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        kind: 3,
+        attributes: vec![text("peer.service", &i.to_string())],
+        ..Span::default()
+    };
+    let service = text("service.name", "s");
+    let of =
+        |n: usize| request(std::slice::from_ref(&service), &(0..n).map(call).collect::<Vec<_>>());
+    // Beside them a resource and a row.
+    assert_eq!(try_stage(&settings, &of(2999)).map(|b| b.origins.len()), Ok(2999));
+    assert_eq!(try_stage(&settings, &of(3000)), Err(StageError::TooManyLabelSets));
+}
+
+/// What a resource says is looked at once and kept short: it must say the same.
+#[test]
+fn values_of_a_resource_that_are_long_are_the_labels_that_short_ones_are() {
+    let element = |text: &str| AnyValue { value: Some(Any::StringValue(text.to_owned())) };
+    let list = |n| ArrayValue { values: vec![element("ab"); n] };
+    let long = attribute("k", Any::ArrayValue(list(200)));
+    let settings = Settings { max_label_value_length: 300, ..with_dimensions(&["k"]) };
+    let label = |resource: &[KeyValue]| {
+        let batch = stage(&settings, resource, &[span(&[])]);
+        let label = batch.labels(&batch.rows[0]).get("k").to_owned();
+        (label, batch.tallies.repaired(Repaired::LabelLength))
+    };
+    assert_eq!(label(&[long]), (format!("[{}", "ab".repeat(200))[..300].to_owned(), 1));
+    let short = attribute("k", Any::ArrayValue(list(100)));
+    assert_eq!(label(&[short]), (format!("[{}]", "ab".repeat(100)), 0));
+    let text_of = |n| "\u{20ac}".repeat(n);
+    assert_eq!(label(&[text("k", &text_of(100))]), (text_of(100), 0));
+    assert_eq!(label(&[text("k", &text_of(1000))]), (text_of(100), 1));
+    let bytes = attribute("k", Any::BytesValue(vec![1; 100]));
+    assert_eq!(label(&[bytes]), (String::new(), 0));
+}
+
+#[test]
+fn a_policy_sees_all_of_a_resource_s_text_and_no_list() {
+    let policy = |value: &str| {
+        let matched = PolicyMatch {
+            match_type: MatchType::Regex,
+            attributes: vec![PolicyAttribute {
+                key: "resource.k".to_owned(),
+                value: PolicyValue::Text(value.to_owned()),
+            }],
+        };
+        let mut settings = settings();
+        let exclude = FilterPolicy { exclude: Some(matched), ..FilterPolicy::default() };
+        settings.span_metrics.filter_policies = vec![exclude];
+        settings
+    };
+    let rows = |value: &str, resource: &[KeyValue]| {
+        stage(&policy(value), resource, &[span(&[]), span(&[])]).rows.len()
+    };
+    let long = text("k", &format!("{}end", "x".repeat(5000)));
+    assert_eq!(rows("xend$", std::slice::from_ref(&long)), 0);
+    assert_eq!(rows("xand$", &[long]), 1);
+    let values = vec![AnyValue { value: Some(Any::StringValue("end".to_owned())) }; 100];
+    let list = attribute("k", Any::ArrayValue(ArrayValue { values }));
+    assert_eq!(rows("end", std::slice::from_ref(&list)), 1);
+    // As in Tempo, what is no text compares as an empty one; what is not there does not compare.
+    assert_eq!(rows("^$", &[list]), 0);
+    assert_eq!(rows("^$", &[]), 1);
 }
 
 #[test]
 fn what_an_outsized_request_took_is_given_back_before_the_next() {
     let plan = Plan::new(&settings(), 1).expect("the settings are in order");
-    let named = |i: usize| Span { name: format!("{i:0>200}"), ..Span::default() };
-    let large = request(&[], &(0..50_000).map(named).collect::<Vec<_>>());
+    let named = |i: usize| Span { name: format!("{i:0>1200}"), ..Span::default() };
+    let large = request(&[], &(0..11_000).map(named).collect::<Vec<_>>());
     let mut stager = Stager::default();
     stager.stage(&plan, &large, Duration::ZERO).expect("within the limits");
     assert!(stager.kept_bytes() > 16 << 20, "{}", stager.kept_bytes());
@@ -798,9 +885,26 @@ fn what_an_outsized_request_took_is_given_back_before_the_next() {
 fn a_request_whose_label_sets_would_be_enormous_is_refused() {
     let long = text("k", &"x".repeat(2000));
     let named = |i: usize| Span { name: i.to_string(), ..Span::default() };
-    let spans: Vec<Span> = (0..40_000).map(named).collect();
+    let spans: Vec<Span> = (0..10_000).map(named).collect();
     let body = request(&[long], &spans);
     assert_eq!(try_stage(&with_dimensions(&["k"]), &body), Err(StageError::TooMuchText));
+}
+
+#[test]
+fn a_request_whose_origins_would_be_enormous_is_refused() {
+    let mut settings = settings();
+    settings.processors.service_graphs = true;
+    let call = |i: usize| Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        kind: 3,
+        attributes: vec![text("peer.service", &i.to_string())],
+        ..Span::default()
+    };
+    let service = text("service.name", &"s".repeat(2000));
+    let calls: Vec<Span> = (0..2000).map(call).collect();
+    let refused = try_stage(&settings, &request(&[service], &calls));
+    assert_eq!(refused, Err(StageError::TooMuchOriginText));
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! A span becomes an edge side (reference/tempo.md 3.3 to 3.8, CONTRACT.md 8).
 
+use ahash::RandomState;
+use hashbrown::HashSet;
+
 use super::graph_plan::GraphPlan;
 use super::labels::{Pieces, push_repaired, repaired};
 use super::names::{STATUS_ERROR, role_of};
 use super::plan::max_bytes;
 use super::policies::Attributes;
-use super::stager::{Place, StageError, TEXT_MAX, Walk, push_piece};
+use super::stager::{ORIGIN_TEXT_MAX, Place, StageError, Walk, push_piece};
 use crate::batch::{Batch, Class, EdgeSide, Link, Origin, Range, Repaired, Repairs, Role};
 use crate::otlp::{AnyValue, DecodeError, Span, Value, each_link};
 
 /// Links of one span that are followed.
 const LINKS_MAX: usize = 128;
+/// Links of all spans of a request that are followed: each looks for its sender under the tenant's lock.
+const LINKS_OF_REQUEST_MAX: usize = 16_384;
 
 /// What the raw pieces of a span lead to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -139,6 +144,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let found = self.new_origin(graph, place, span, side)?;
         self.stager.raw_origins.insert(hash, &self.stager.raw_key, found);
+        self.stager.check_label_sets()?;
         Ok(found)
     }
 
@@ -171,8 +177,8 @@ impl<'a> Walk<'_, 'a> {
         let Batch { origin_text, origins, .. } = &mut self.stager.batch;
         let start = origin_text.len();
         origin.push(origin_text);
-        if origin_text.len() > TEXT_MAX {
-            return Err(StageError::TooMuchText);
+        if origin_text.len() > ORIGIN_TEXT_MAX {
+            return Err(StageError::TooMuchOriginText);
         }
         origins.push(Range::of(start, origin_text.len()));
         let origin = u32::try_from(origins.len() - 1).expect("a request has fewer spans");
@@ -192,9 +198,13 @@ impl<'a> Walk<'_, 'a> {
         let batch = &mut self.stager.batch;
         let index = u32::try_from(batch.sides.len()).expect("a request has fewer spans");
         let mut contexts = Vec::new();
+        // Of the many that a span may have each is looked up in the same time.
+        let mut seen = HashSet::with_hasher(RandomState::new());
         if let (Role::Client, Ok(span_id)) = (side.role, span.parent_span_id.try_into()) {
             contexts.push(Link { side: index, trace_id: side.trace_id, span_id });
+            seen.insert((side.trace_id, span_id));
         }
+        let n_max = LINKS_MAX.min(LINKS_OF_REQUEST_MAX.saturating_sub(batch.links.len()));
         each_link(bytes, |trace_id, span_id| {
             let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else {
                 repairs.set(Repaired::Links, true);
@@ -202,10 +212,11 @@ impl<'a> Walk<'_, 'a> {
             };
             let context = Link { side: index, trace_id, span_id };
             let parent = [side.meets_at, side.span_id].contains(&span_id);
-            if (parent && trace_id == side.trace_id) || contexts.contains(&context) {
+            if (parent && trace_id == side.trace_id) || seen.contains(&(trace_id, span_id)) {
                 return;
             }
-            if contexts.len() < LINKS_MAX {
+            if contexts.len() < n_max {
+                seen.insert((trace_id, span_id));
                 contexts.push(context);
             } else {
                 repairs.set(Repaired::Links, true);

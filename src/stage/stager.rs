@@ -18,12 +18,19 @@ use crate::otlp::{
     AnyValue, DecodeError, KeyValue, Resource, Span, Value, each_resource_spans, each_span,
 };
 
-/// At the usual 600 bytes a span, what the default limit of an inflated body holds.
-const SPANS_MAX: u64 = 100_000;
+/// Several times the largest batches that senders make.
+const SPANS_MAX: u64 = 50_000;
+/// A resource and a row of spans are a label set each, an origin of edge sides leads to several. What is
+/// new costs a hundred times what is known: a batch of the usual 8,192 spans may be new throughout.
+const LABEL_SETS_MAX: usize = 12_000;
+const LABEL_SETS_OF_ORIGIN: usize = 4;
 /// Memory that one thread keeps for the next request; what an outsized one took is given back.
 const KEPT_BYTES: usize = 8 << 20;
 /// Label sets of one request: what keeps a small request from making a large batch.
-pub(super) const TEXT_MAX: usize = 64 << 20;
+pub(super) const TEXT_MAX: usize = 16 << 20;
+/// What edge sides say of themselves: each edge has the text of both in several label sets.
+pub(super) const ORIGIN_TEXT_MAX: usize = 3 << 20;
+
 /// Why a request was not staged; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
@@ -31,8 +38,14 @@ pub enum StageError {
     Malformed(#[from] DecodeError),
     #[error("more than {SPANS_MAX} spans or resources in one request, send smaller batches")]
     TooManySpans,
+    #[error("more than {LABEL_SETS_MAX} different label sets in one request, send smaller batches")]
+    TooManyLabelSets,
     #[error("label sets of more than {TEXT_MAX} bytes in one request, send smaller batches")]
     TooMuchText,
+    #[error(
+        "edge sides with more than {ORIGIN_TEXT_MAX} bytes of different services, peers and dimensions in one request, send smaller batches"
+    )]
+    TooMuchOriginText,
 }
 
 /// The row that a span's raw pieces lead to.
@@ -99,6 +112,13 @@ impl Stager {
             + self.batch.kept_bytes()
     }
 
+    /// Called for each one that is new.
+    pub(super) fn check_label_sets(&self) -> Result<(), StageError> {
+        let of_origins = LABEL_SETS_OF_ORIGIN * self.raw_origins.len();
+        let n = self.resources.len() + self.raw_keys.len() + of_origins;
+        if n > LABEL_SETS_MAX { Err(StageError::TooManyLabelSets) } else { Ok(()) }
+    }
+
     /// Spans of the last batch that ended outside the time window.
     pub fn outside_window(&self) -> u64 {
         self.outside_window
@@ -139,7 +159,11 @@ impl<'a> Walk<'_, 'a> {
             return Err(StageError::TooManySpans);
         }
         let resource = Resource::of(bytes)?;
+        let n_known = self.stager.resources.len();
         let index = self.stager.resources.resolve(&resource, self.plan)?;
+        if index == n_known {
+            self.stager.check_label_sets()?;
+        }
         let place = Place { index, resource: &resource };
         if self.plan.settings.processors.host_info {
             self.host_info(place)?;
@@ -271,6 +295,7 @@ impl<'a> Walk<'_, 'a> {
         };
         let found = Found { row, repairs, renamed: renamed.is_some() };
         self.stager.raw_keys.insert(hash, &self.stager.raw_key, found);
+        self.stager.check_label_sets()?;
         Ok(found)
     }
 
@@ -394,6 +419,15 @@ impl Attributes for Pieces<'_, '_> {
 
     fn of_span(&self, key: usize) -> Result<Option<AnyValue<'_>>, DecodeError> {
         self.values[key].as_ref().map(Value::read).transpose()
+    }
+
+    fn matches(&self, pattern: usize) -> Result<bool, DecodeError> {
+        let Plan { keys, .. } = self.plan;
+        match self.resources.verdict(self.resource, pattern, keys) {
+            Some(verdict) => Ok(verdict),
+            // A malformed value is the request's end, none matches nothing.
+            None => Ok(self.of_resource(keys.patterns[pattern].key)?.is_some()),
+        }
     }
 }
 

@@ -464,15 +464,15 @@ async fn a_cut_off_body_is_refused_whole_wherever_it_is_cut() {
 }
 
 #[tokio::test]
-async fn more_than_a_hundred_thousand_spans_are_refused_whole() {
+async fn more_than_fifty_thousand_spans_are_refused_whole() {
     let spanmill = start(&[]).await;
-    let most = request(vec![Span { name: "s".to_owned(), ..Span::default() }; 100_000]);
+    let most = request(vec![Span { name: "s".to_owned(), ..Span::default() }; 50_000]);
     let mut more = most.clone();
     more.resource_spans.push(request(vec![span()]).resource_spans.remove(0));
     for protocol in PROTOCOLS {
         let sent = (protocol, Encoding::Gzip);
-        let repaired = &[("ids", 100_000), ("duration", 100_000)];
-        let counted = Counted { received: 100_000, repaired, ..Counted::default() };
+        let repaired = &[("ids", 50_000), ("duration", 50_000)];
+        let counted = Counted { received: 50_000, repaired, ..Counted::default() };
         assert!(exchange(&spanmill, sent, &body(protocol, &most), "ok", &counted).await.is_ok());
         let nothing = Counted::default();
         let more = body(protocol, &more);
