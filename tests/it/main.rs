@@ -16,6 +16,8 @@ mod cli;
 mod corpora;
 /// What endpoints get, however they behave.
 mod endpoints;
+/// Inputs that fuzzing has found.
+mod fuzz_replay;
 /// The service graph, against what was counted independently.
 mod graph;
 /// Odd, broken and hostile requests: the answer, and what the program counted.

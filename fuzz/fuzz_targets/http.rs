@@ -1,0 +1,9 @@
+//! `cargo fuzz run http`: see `targets::http`.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code, reason = "each target takes its own function")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::http(data));
