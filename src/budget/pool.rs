@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Pool {
     capacity: usize,
     used: AtomicUsize,
+    /// Of these, by what waits.
+    waiting: AtomicUsize,
 }
 
 /// What a charge is for: what matters less is refused sooner, so that room is left for what matters more.
@@ -14,26 +16,33 @@ pub struct Pool {
 pub enum Rank {
     /// A label set of its own, which could be counted in an overflow series instead.
     Detail,
-    /// An edge side that waits, which could be evicted; an ended series that waits to be sent.
+    /// A label set that its service is guaranteed.
+    Guaranteed,
+    /// An edge side that waits, which could be evicted; an ended series that waits to be sent. It never
+    /// has more than a part of the pool, whatever else is there.
     Waiting,
     /// What totals are made of.
     Total,
 }
 
 impl Rank {
-    /// Sixteenths of the pool that it may fill.
+    /// Sixteenths of the pool that may be filled when it comes.
     fn sixteenths(self) -> usize {
         match self {
             Self::Detail => 13,
+            Self::Guaranteed => 14,
             Self::Waiting => 15,
             Self::Total => 16,
         }
     }
 }
 
+/// Sixteenths of the pool that what waits may have.
+const WAITING_SIXTEENTHS: usize = 6;
+
 impl Pool {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, used: AtomicUsize::new(0) }
+        Self { capacity, used: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
     }
 
     /// For tools and tests that hold what they are given.
@@ -49,40 +58,63 @@ impl Pool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What a rank may fill.
+    /// What may be filled when a rank comes.
     pub fn capacity_of(&self, rank: Rank) -> usize {
-        self.capacity / 16 * rank.sixteenths() + self.capacity % 16 * rank.sixteenths() / 16
+        self.sixteenths(rank.sixteenths())
     }
 
     /// Whether there is room for it; it is charged if so.
     pub fn try_charge(&self, bytes: usize, rank: Rank) -> bool {
-        let most = self.capacity_of(rank);
-        let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+        let add = |used: usize, most| used.checked_add(bytes).filter(|sum| *sum <= most);
+        let charge = |counter: &AtomicUsize, most| {
+            let order = Ordering::Relaxed;
+            counter.fetch_update(order, order, |used| add(used, most)).is_ok()
+        };
+        if rank == Rank::Waiting && !charge(&self.waiting, self.sixteenths(WAITING_SIXTEENTHS)) {
+            return false;
+        }
+        let is_charged = charge(&self.used, self.capacity_of(rank));
+        if !is_charged && rank == Rank::Waiting {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_charged
     }
 
     /// Whether there would be room for it now.
     pub fn has_room(&self, bytes: usize, rank: Rank) -> bool {
-        self.used().checked_add(bytes).is_some_and(|sum| sum <= self.capacity_of(rank))
+        let fits = |used: usize, most| used.checked_add(bytes).is_some_and(|sum| sum <= most);
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        fits(self.used(), self.capacity_of(rank))
+            && (rank != Rank::Waiting || fits(waiting, self.sixteenths(WAITING_SIXTEENTHS)))
     }
 
     /// Charges what is held already, however little room there is.
-    pub fn charge(&self, bytes: usize) {
+    pub fn charge(&self, bytes: usize, rank: Rank) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
+        if rank == Rank::Waiting {
+            self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub fn refund(&self, bytes: usize, rank: Rank) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "no more is refunded than was charged");
+        if rank == Rank::Waiting {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// What was charged before is now this much.
-    pub fn settle(&self, charged: &mut usize, held: usize) {
+    pub fn settle(&self, charged: &mut usize, held: usize, rank: Rank) {
         match held.checked_sub(*charged) {
-            Some(more) => self.charge(more),
-            None => self.refund(*charged - held),
+            Some(more) => self.charge(more, rank),
+            None => self.refund(*charged - held, rank),
         }
         *charged = held;
     }
 
-    pub fn refund(&self, bytes: usize) {
-        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
-        debug_assert!(before >= bytes, "no more is refunded than was charged");
+    fn sixteenths(&self, n: usize) -> usize {
+        self.capacity / 16 * n + self.capacity % 16 * n / 16
     }
 }
 
@@ -93,15 +125,35 @@ mod tests {
     #[test]
     fn what_matters_more_finds_room_where_details_do_not() {
         let pool = Pool::new(1600);
-        assert!(pool.try_charge(1300, Rank::Detail));
-        assert!(!pool.try_charge(1, Rank::Detail));
-        assert!(pool.try_charge(200, Rank::Waiting));
-        assert!(!pool.try_charge(1, Rank::Waiting));
-        assert!(pool.try_charge(100, Rank::Total));
-        assert!(!pool.try_charge(1, Rank::Total));
+        for (bytes, rank) in [
+            (1300, Rank::Detail),
+            (100, Rank::Guaranteed),
+            (100, Rank::Waiting),
+            (100, Rank::Total),
+        ] {
+            assert!(pool.has_room(bytes, rank) && pool.try_charge(bytes, rank), "{rank:?}");
+            assert!(!pool.has_room(1, rank) && !pool.try_charge(1, rank), "{rank:?}");
+        }
         assert_eq!(pool.used(), 1600);
-        pool.refund(1600);
+        pool.refund(1500, Rank::Detail);
+        pool.refund(100, Rank::Waiting);
+        assert_eq!(pool.used(), 0);
         assert!(pool.try_charge(1300, Rank::Detail));
+    }
+
+    #[test]
+    fn what_waits_never_takes_the_room_of_label_sets() {
+        let pool = Pool::new(1600);
+        assert!(pool.try_charge(600, Rank::Waiting));
+        assert!(!pool.has_room(1, Rank::Waiting) && !pool.try_charge(1, Rank::Waiting));
+        assert!(pool.try_charge(700, Rank::Detail));
+        pool.refund(600, Rank::Waiting);
+        pool.charge(700, Rank::Waiting);
+        assert!(!pool.try_charge(1, Rank::Waiting));
+        let mut charged = 700;
+        pool.settle(&mut charged, 100, Rank::Waiting);
+        assert!(pool.try_charge(500, Rank::Waiting) && !pool.try_charge(1, Rank::Waiting));
+        assert_eq!((charged, pool.used()), (100, 1300));
     }
 
     #[test]
@@ -109,6 +161,7 @@ mod tests {
         let pool = Pool::unbounded();
         assert!(pool.try_charge(100, Rank::Total));
         assert!(!pool.try_charge(usize::MAX, Rank::Total));
-        assert_eq!(pool.used(), 100);
+        assert!(!pool.try_charge(usize::MAX, Rank::Waiting));
+        assert_eq!((pool.used(), pool.waiting.into_inner()), (100, 0));
     }
 }

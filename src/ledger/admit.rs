@@ -109,7 +109,7 @@ impl World {
         }
         let stands = standing(self.state.census(), self.state.limits(), &who);
         let rank = match stands {
-            Ok(Standing::Guaranteed) => Rank::Waiting,
+            Ok(Standing::Guaranteed) => Rank::Guaranteed,
             _ => Rank::Detail,
         };
         let pool = &self.memory.pool;
@@ -193,7 +193,7 @@ impl World {
     }
 
     fn charge(&mut self, bytes: usize) {
-        self.memory.pool.charge(bytes);
+        self.memory.pool.charge(bytes, Rank::Total);
         self.charged_sets += bytes;
     }
 

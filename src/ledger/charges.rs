@@ -19,12 +19,18 @@ impl World {
         let tables = Table::ALL.map(|table| self.state.table(table));
         let tables: usize = tables.map(|t| t.held_bytes(besides, VALUE_COPIES)).iter().sum();
         let held = tables
-            + self.state.edges().held_bytes()
             + self.state.pending().held_bytes()
             + self.gate.held_bytes()
             + self.names_demand.as_ref().map_or(0, |_| DEMAND_BYTES)
             + self.edge_rows.kept_bytes();
-        self.memory.pool.settle(&mut self.charged_held, held);
+        let pool = &self.memory.pool;
+        pool.settle(&mut self.charged_held, held, Rank::Total);
+        self.settle_sides();
+    }
+
+    fn settle_sides(&mut self) {
+        let held = self.state.edges().held_bytes();
+        self.memory.pool.settle(&mut self.charged_sides, held, Rank::Waiting);
     }
 
     /// Bytes that the next birth in a table takes besides those of its label set.
@@ -40,54 +46,64 @@ impl World {
         if who.is_alone {
             let bytes = self.set_bytes(&who);
             self.charged_sets -= bytes;
-            self.memory.pool.refund(bytes);
+            self.memory.pool.refund(bytes, Rank::Detail);
         }
     }
 
-    /// After a tick: what is only kept to save work is given up where room is short.
+    /// After a batch or a tick: what is only kept to save work is given up where room is short.
     pub(super) fn tidy_up(&mut self) {
-        let pool = &self.memory.pool;
-        if pool.used() > pool.capacity_of(Rank::Detail) {
-            self.edge_rows.give_up();
-        }
-        // Whether there is room for more sides is found out anew.
-        self.state.set_max_items(self.settings.edges.max_items);
         self.settle();
+        let pool = &self.memory.pool;
+        if pool.used() > pool.capacity_of(Rank::Waiting) {
+            self.edge_rows.give_up();
+            self.settle();
+        }
     }
 
     /// Before a side comes: where the pool has no room for more, the store is full.
     pub(super) fn make_room_for_side(&mut self) {
         let store = self.state.edges();
         if store.must_grow() && store.n_held() > 0 {
+            self.settle_sides();
+            let store = self.state.edges();
             let has_room = self.memory.pool.has_room(edges::CHUNK_BYTES, Rank::Waiting);
             let most = if has_room { usize::MAX } else { store.n_held() };
             self.state.set_max_items(self.settings.edges.max_items.min(most));
         }
     }
 
-    /// Before an origin comes: sides give way until the pool has room for its text.
-    pub(super) fn make_room_for_origin(&mut self, bytes: &[u8], log: &mut impl FnMut(&Effect<'_>)) {
-        let needed = 2 * bytes.len();
-        if self.state.edges().find_origin(bytes).is_some() {
-            return;
-        }
+    /// Before an origin comes: sides give way until the pool has room for its text. Answers whether
+    /// any did.
+    pub(super) fn make_room_for_origin(
+        &mut self,
+        bytes: &[u8],
+        at_ms: i64,
+        log: &mut impl FnMut(&Effect<'_>),
+    ) -> bool {
+        let mut gave_way = false;
+        self.settle_sides();
         while self.state.edges().origin_bytes() > ORIGIN_BYTES_MIN
+            && !self.memory.pool.has_room(2 * bytes.len(), Rank::Waiting)
             && !self.state.edges().is_empty()
-            && !self.memory.pool.has_room(needed, Rank::Waiting)
+            && self.state.edges().find_origin(bytes).is_none()
         {
             let n_items = self.state.edges().len();
-            for _ in 0..n_items.min(n_items / 16 + 256) {
+            for _ in 0..n_items.min(n_items / 16 + 16) {
                 edges::make_room(&mut self.desk(log));
             }
+            self.add_edge_rows(at_ms, log);
             self.fold(&Effect::Edge(edges::Change::Sweep), log);
             self.edge_rows.forget();
             self.settle();
+            gave_way = true;
         }
+        gave_way
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.memory.pool.refund(self.charged_sets + self.charged_held);
+        self.memory.pool.refund(self.charged_sets + self.charged_held, Rank::Total);
+        self.memory.pool.refund(self.charged_sides, Rank::Waiting);
     }
 }

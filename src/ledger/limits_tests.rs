@@ -430,3 +430,63 @@ fn edges_beyond_the_limit_keep_who_called_and_enter_whole() {
     assert!(watched.census(Census::n_edges) <= 10);
     assert_eq!(watched.census(Census::n_series), watched.census(Census::n_edges) * 8);
 }
+
+/// Sides that nobody answers, each with a peer of its own.
+fn sides(first: u64, n: u64, peer: usize) -> Batch {
+    let mut batch = Batch::default();
+    for (origin, id) in (0..).zip(first..first + n) {
+        let start = batch.origin_text.len();
+        let peer = format!("{id:0peer$}");
+        let (service, dimensions) = (["shop", "cart"][(id % 2) as usize], Labels::new(&[]));
+        crate::batch::Origin { service, peer: &peer, dimensions }.push(&mut batch.origin_text);
+        batch.origins.push(Range::of(start, batch.origin_text.len()));
+        batch.sides.push(EdgeSide {
+            trace_id: [7; 16],
+            meets_at: id.to_be_bytes(),
+            span_id: id.to_be_bytes(),
+            start_unix_nano: 1,
+            end_unix_nano: 2,
+            origin,
+            ..EdgeSide::NOBODY
+        });
+    }
+    // Some of the origins come again in the same request.
+    let again: Vec<EdgeSide> = (0..n / 4)
+        .map(|i| EdgeSide {
+            meets_at: (first + n + i).to_be_bytes(),
+            span_id: (first + n + i).to_be_bytes(),
+            trace_id: [8; 16],
+            ..batch.sides[usize::try_from(i * 3).expect("few")]
+        })
+        .collect();
+    batch.sides.extend(again);
+    batch.tallies.received = batch.sides.len() as u64;
+    batch
+}
+
+#[test]
+fn sides_give_way_where_memory_is_short_and_every_one_has_its_end() {
+    let pool = 3 << 20;
+    for peer in [1, 2000] {
+        let limits = Limits { max_edges: 100, ..Limits::none() };
+        let mut watched = Watched::new(limits, pool);
+        for n in 0..40 {
+            watched.tenant.apply(&sides(n * 1000, 1000, peer), START);
+            let used = watched.memory.pool.used();
+            // What is kept from batch to batch is given up where that is too much.
+            assert!(used <= pool + (256 << 10), "{used} bytes after {n} with peers of {peer}");
+        }
+        let counts = watched.tenant.counts();
+        let ended = counts.edges.ended(End::Virtual) + counts.edges.ended(End::Evicted);
+        assert_eq!(ended + counts.sides_pending as u64, 50_000);
+        assert!(counts.sides_pending > 100, "{} wait", counts.sides_pending);
+        watched.wait(1000).tick().wait(1000).tick();
+        let sums = watched.totals(Table::EdgeRequests);
+        assert_eq!(sums.values().sum::<u64>(), 50_000, "peers of {peer}");
+        let of = |client: &str| -> u64 {
+            let own = |labels: &[u8]| Labels::new(labels).get("client") == client;
+            sums.iter().filter(|(labels, _)| own(labels)).map(|(_, n)| n).sum()
+        };
+        assert_eq!(of("shop") + of("cart"), 50_000);
+    }
+}

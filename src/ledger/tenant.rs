@@ -37,8 +37,10 @@ pub(super) struct World {
     pub(super) memory: Arc<Memory>,
     /// For label sets that live.
     pub(super) charged_sets: usize,
-    /// For the rest of what is held.
+    /// For slots, and the rest of what is held but edge sides.
     pub(super) charged_held: usize,
+    /// For edge sides.
+    pub(super) charged_sides: usize,
     pub(super) edge_rows: EdgeRows,
     edge_counts: edges::Counts,
     n_born: [u64; Table::ALL.len()],
@@ -152,6 +154,7 @@ impl World {
             memory,
             charged_sets: 0,
             charged_held: 0,
+            charged_sides: 0,
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
             n_born: [0; Table::ALL.len()],
@@ -176,7 +179,7 @@ impl World {
         }
         self.expire_edges(at_ms, log);
         self.sides(batch, at_ms, log);
-        self.settle();
+        self.tidy_up();
         debug_assert!(self.tallies.are_settled(), "every span is in one place: {:?}", self.tallies);
     }
 
@@ -205,8 +208,10 @@ impl World {
                 self.add_edge_rows(at_ms, log);
             }
             let place = side.origin as usize;
-            if origins[place].is_none() {
-                self.make_room_for_origin(batch.origins[place].slice(&batch.origin_text), log);
+            let text = batch.origins[place].slice(&batch.origin_text);
+            if origins[place].is_none() && self.make_room_for_origin(text, at_ms, log) {
+                // Ids may have changed their owners.
+                origins.fill(None);
             }
             self.make_room_for_side();
             let mut desk = self.desk(log);
@@ -216,9 +221,7 @@ impl World {
             let n_links = links.iter().take_while(|link| link.side == i).count();
             let (own_links, rest) = links.split_at(n_links);
             links = rest;
-            let origin = *origins[place].get_or_insert_with(|| {
-                edges::origin(&mut desk, batch.origins[place].slice(&batch.origin_text))
-            });
+            let origin = *origins[place].get_or_insert_with(|| edges::origin(&mut desk, text));
             edges::arrive(&mut desk, EdgeSide { origin, ..*side }, own_links, at_ms);
         }
         self.edge_rows_done(at_ms, log);
@@ -262,7 +265,7 @@ impl World {
     }
 
     /// The edges that are complete are added to their label sets.
-    fn add_edge_rows(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+    pub(super) fn add_edge_rows(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         if !self.edge_rows.is_empty() {
             let batch = self.edge_rows.take();
             for (i, row) in batch.rows.iter().enumerate() {
@@ -352,6 +355,8 @@ impl World {
         }
         let previous_ms = self.state.last_tick_ms();
         self.fold(&Effect::Tick { at_ms }, log);
+        // Whether there is room for more sides is found out anew.
+        self.state.set_max_items(self.settings.edges.max_items);
         self.tidy_up();
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)

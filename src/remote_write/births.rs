@@ -215,7 +215,7 @@ impl Births {
                 Some(_) => given_up += self.give_up_oldest(),
                 // One always fits.
                 None => {
-                    self.pool.charge(ended.bytes);
+                    self.pool.charge(ended.bytes, Rank::Waiting);
                     break;
                 }
             }
@@ -316,7 +316,7 @@ impl Births {
         take_marks(&mut self.begun, Unit::Ended(number));
         if let Some(ended) = self.ended.remove(&number) {
             self.n_ended_series -= ended.n_series;
-            self.pool.refund(ended.bytes);
+            self.pool.refund(ended.bytes, Rank::Waiting);
             let key = (ended.table, ended.block);
             if self.last_ended.get(&key) == Some(&number) {
                 self.last_ended.remove(&key);
@@ -379,7 +379,7 @@ struct End {
 
 impl Drop for Births {
     fn drop(&mut self) {
-        self.pool.refund(self.ended.values().map(|ended| ended.bytes).sum());
+        self.pool.refund(self.ended.values().map(|ended| ended.bytes).sum(), Rank::Waiting);
     }
 }
 
