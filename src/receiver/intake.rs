@@ -80,7 +80,7 @@ impl From<StageError> for TakeError {
             StageError::Malformed(_) => Self::Undecodable(e),
             StageError::TooManySpans
             | StageError::TooManyLabelSets
-            | StageError::TooMuchText
+            | StageError::TooMuchText { .. }
             | StageError::TooMuchOriginText => Self::TooLarge(e),
         }
     }

@@ -885,9 +885,12 @@ fn what_an_outsized_request_took_is_given_back_before_the_next() {
 fn a_request_whose_label_sets_would_be_enormous_is_refused() {
     let long = text("k", &"x".repeat(2000));
     let named = |i: usize| Span { name: i.to_string(), ..Span::default() };
-    let spans: Vec<Span> = (0..10_000).map(named).collect();
+    let spans: Vec<Span> = (0..11_000).map(named).collect();
     let body = request(&[long], &spans);
-    assert_eq!(try_stage(&with_dimensions(&["k"]), &body), Err(StageError::TooMuchText));
+    assert_eq!(
+        try_stage(&with_dimensions(&["k"]), &body),
+        Err(StageError::TooMuchText { max: 24 << 20 })
+    );
 }
 
 #[test]
@@ -1035,4 +1038,25 @@ fn however_spans_are_split_over_requests_they_have_the_same_label_sets() {
             assert_eq!(totals(&[second, first]), whole);
         }
     }
+}
+
+#[test]
+fn what_a_stager_may_take_is_what_it_was_told() {
+    let plan = Plan::new(&settings(), 1).expect("the settings are in order");
+    let named = |i: usize| Span { name: format!("{i:0>200}"), ..Span::default() };
+    let of = |n: usize| request(&[], &(0..n).map(named).collect::<Vec<_>>());
+    let max = 1 << 20;
+    let mut stager = Stager::new(max);
+    // One more span name each time: what is taken just before the refusal is all that was allowed.
+    let (mut n, mut most) = (0, 0);
+    let refused = loop {
+        n += 100;
+        match stager.stage(&plan, &of(n), Duration::ZERO) {
+            Ok(_) => most = stager.kept_bytes(),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(refused, StageError::TooMuchText { max });
+    assert!((max / 4..=max).contains(&most), "{most} bytes with {n} names");
+    stager.stage(&plan, &of(n - 100), Duration::ZERO).expect("as before: nothing of it is left");
 }

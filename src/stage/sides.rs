@@ -63,7 +63,12 @@ impl<'a> Walk<'_, 'a> {
                 self.links(span, bytes, &side, repairs)?;
             }
         }
-        self.stager.batch.sides.push(side);
+        let sides = &mut self.stager.batch.sides;
+        let grows = sides.len() == sides.capacity();
+        sides.push(side);
+        if grows {
+            self.stager.check_room()?;
+        }
         Ok(true)
     }
 
@@ -182,6 +187,7 @@ impl<'a> Walk<'_, 'a> {
         }
         origins.push(Range::of(start, origin_text.len()));
         let origin = u32::try_from(origins.len() - 1).expect("a request has fewer spans");
+        self.stager.check_room()?;
         Ok(FoundOrigin { origin, is_database, repairs })
     }
 
@@ -223,7 +229,7 @@ impl<'a> Walk<'_, 'a> {
             }
         })?;
         batch.links.extend(contexts);
-        Ok(())
+        self.stager.check_room()
     }
 }
 

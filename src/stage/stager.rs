@@ -26,10 +26,10 @@ const LABEL_SETS_MAX: usize = 12_000;
 const LABEL_SETS_OF_ORIGIN: usize = 4;
 /// Memory that one thread keeps for the next request; what an outsized one took is given back.
 const KEPT_BYTES: usize = 8 << 20;
-/// Label sets of one request: what keeps a small request from making a large batch.
-pub(super) const TEXT_MAX: usize = 16 << 20;
 /// What edge sides say of themselves: each edge has the text of both in several label sets.
 pub(super) const ORIGIN_TEXT_MAX: usize = 3 << 20;
+/// What one request may take where nobody says less: what keeps a small one from making a large batch.
+const BYTES_MAX: usize = 24 << 20;
 
 /// Why a request was not staged; nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +40,14 @@ pub enum StageError {
     TooManySpans,
     #[error("more than {LABEL_SETS_MAX} different label sets in one request, send smaller batches")]
     TooManyLabelSets,
-    #[error("label sets of more than {TEXT_MAX} bytes in one request, send smaller batches")]
-    TooMuchText,
     #[error(
         "edge sides with more than {ORIGIN_TEXT_MAX} bytes of different services, peers and dimensions in one request, send smaller batches"
     )]
     TooMuchOriginText,
+    #[error(
+        "label sets and edge sides of one request take more than {max} bytes, send smaller batches"
+    )]
+    TooMuchText { max: usize },
 }
 
 /// The row that a span's raw pieces lead to.
@@ -58,8 +60,9 @@ struct Found {
 }
 
 /// Turns requests into batches, one after the other, in memory that it keeps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stager {
+    max_bytes: usize,
     pub(super) resources: Resources,
     raw_keys: RawKeys<Found>,
     fold: Fold,
@@ -69,12 +72,46 @@ pub struct Stager {
     outside_window: u64,
 }
 
+impl Default for Stager {
+    fn default() -> Self {
+        Self::new(BYTES_MAX)
+    }
+}
+
 impl Stager {
+    /// A request whose batch and scratch take more than `max_bytes` is refused. While a table or a text
+    /// grows it is there twice, so that for a moment it may be up to three times as much.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            resources: Resources::default(),
+            raw_keys: RawKeys::default(),
+            fold: Fold::default(),
+            raw_origins: RawKeys::default(),
+            raw_key: Vec::new(),
+            batch: Batch::default(),
+            outside_window: 0,
+        }
+    }
+
     /// Stages one `ExportTraceServiceRequest`; `now` is the time since the Unix epoch.
     pub fn stage(&mut self, plan: &Plan, body: &[u8], now: Duration) -> Result<&Batch, StageError> {
-        if self.kept_bytes() > KEPT_BYTES {
-            *self = Self::default();
+        if self.kept_bytes() > KEPT_BYTES.min(self.max_bytes / 2) {
+            *self = Self::new(self.max_bytes);
         }
+        let was_warm = self.kept_bytes() > 0;
+        match self.walk(plan, body, now) {
+            // What earlier requests left may be of no use to this one.
+            Err(StageError::TooMuchText { .. }) if was_warm => {
+                *self = Self::new(self.max_bytes);
+                self.walk(plan, body, now)?;
+            }
+            staged => staged?,
+        }
+        Ok(&self.batch)
+    }
+
+    fn walk(&mut self, plan: &Plan, body: &[u8], now: Duration) -> Result<(), StageError> {
         self.resources.clear();
         self.raw_keys.clear();
         self.raw_origins.clear();
@@ -100,7 +137,13 @@ impl Stager {
         let tallies = walk.settled();
         self.batch.tallies = tallies;
         self.fold.finish(&mut self.batch);
-        Ok(&self.batch)
+        self.check_room()
+    }
+
+    /// Asked where something new is kept.
+    pub(super) fn check_room(&self) -> Result<(), StageError> {
+        let max = self.max_bytes;
+        if self.kept_bytes() > max { Err(StageError::TooMuchText { max }) } else { Ok(()) }
     }
 
     /// What is kept from request to request, in bytes.
@@ -283,12 +326,9 @@ impl<'a> Walk<'_, 'a> {
         let mut text = std::mem::take(&mut self.stager.fold.text);
         let start = text.len();
         let written = self.pieces(place, span).push_labels(&mut text);
-        let too_much = text.len() > TEXT_MAX;
         self.stager.fold.text = text;
         let Written { repairs, renamed } = written?;
-        if too_much {
-            return Err(StageError::TooMuchText);
-        }
+        self.stager.check_room()?;
         let row = match self.plan.names.mode() {
             Sanitization::DryRun => self.estimated_row(start, renamed.as_ref()),
             _ => self.stager.fold.row(Table::SpanMetrics, start),
@@ -391,7 +431,7 @@ impl<'a> Walk<'_, 'a> {
         if fold.text.len() > start {
             fold.row(Table::TargetInfo, start);
         }
-        Ok(())
+        self.stager.check_room()
     }
 
     fn host_info(&mut self, place: Place<'_, 'a>) -> Result<(), StageError> {
@@ -407,7 +447,7 @@ impl<'a> Walk<'_, 'a> {
         if fold.text.len() > start {
             fold.row(Table::HostInfo, start);
         }
-        Ok(())
+        self.stager.check_room()
     }
 }
 

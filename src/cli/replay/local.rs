@@ -49,7 +49,7 @@ impl Local {
             StageError::Malformed(_) => Bad::Undecodable(format!("malformed trace request: {e}")),
             StageError::TooManySpans
             | StageError::TooManyLabelSets
-            | StageError::TooMuchText
+            | StageError::TooMuchText { .. }
             | StageError::TooMuchOriginText => Bad::Refused(e.to_string()),
         })?;
         self.tenant.apply(batch, self.now);
