@@ -2,21 +2,33 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderName, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::generated;
 use crate::collect::Collections;
 use crate::telemetry::COMMIT;
 use crate::tenant::TenantId;
+
+/// Prometheus needs one, people a few. A connection that says nothing is closed soon enough for others.
+const CONNECTIONS_MAX: usize = 64;
+/// Also between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const BUFFER_MAX: usize = 16 << 10;
+/// After an error that is the process' own (no descriptors left).
+const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// What the endpoints show.
 #[derive(Debug)]
@@ -71,9 +83,34 @@ impl Admin {
             .route("/status/buildinfo", get(build_info))
             .fallback(not_found)
             .with_state(Arc::new(self));
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "admin server stopped");
-        }
+        serve_connections(listener, router).await;
+    }
+}
+
+/// A few at a time, each with a header in time: whoever reaches the port can't hold much.
+async fn serve_connections(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER_MAX);
+    loop {
+        // Those beyond wait in the system's queue.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "can't accept admin connections, trying on");
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let served = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::debug!(%error, "admin connection ended");
+            }
+            drop(place);
+        });
     }
 }
 
