@@ -28,8 +28,10 @@
 //! | what | bound |
 //! |---|---|
 //! | a body | `max_wire_bytes`, `max_inflated_bytes`, `body_timeout` |
-//! | a request | 50,000 spans, as many resources; 12,000 different label sets, an origin of edge sides counting as four, of 16 MiB in all; 3 MiB of origins (`stage::Stager`): refused beyond |
-//! | memory that staging keeps for the next request | 8 MiB a thread |
+//! | all bodies in flight | `receiver::Memory::bodies` (`receiver::bodies`) |
+//! | a request | 50,000 spans, as many resources; 12,000 different label sets, an origin of edge sides counting as four; 3 MiB of origins (`stage::Stager`): refused beyond |
+//! | what staging takes | `receiver::Memory::staging`, all requests together (`receiver::stagings`) |
+//! | what connections hold | `receiver::Memory::connections`: so many are let in, with such windows |
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
 //! | sides under one key; consumers that wait for one producer by a link | 128; 32 |
 //! | links of a span that are followed; of a request | 128; 16,384 |

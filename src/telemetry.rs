@@ -39,17 +39,21 @@ pub enum Refused {
     Encoding,
     TooLarge,
     Timeout,
+    Overload,
+    RateLimit,
     Tenant,
     Draining,
 }
 
 impl Refused {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Undecodable,
         Self::MediaType,
         Self::Encoding,
         Self::TooLarge,
         Self::Timeout,
+        Self::Overload,
+        Self::RateLimit,
         Self::Tenant,
         Self::Draining,
     ];
@@ -61,8 +65,57 @@ impl Refused {
             Self::Encoding => "encoding",
             Self::TooLarge => "too_large",
             Self::Timeout => "timeout",
+            Self::Overload => "overload",
+            Self::RateLimit => "rate_limit",
             Self::Tenant => "tenant",
             Self::Draining => "draining",
+        }
+    }
+}
+
+/// Label value `reason` of connections that we close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// For a new connection's sake: the longest idle.
+    Room,
+    /// For a new connection's sake: a body arrived too slowly.
+    SlowBody,
+    /// A header, or an HTTP/2 frame, did not arrive whole in time.
+    Unfinished,
+    /// No request came.
+    Unused,
+}
+
+impl Closed {
+    pub const ALL: [Self; 4] = [Self::Room, Self::SlowBody, Self::Unfinished, Self::Unused];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::SlowBody => "slow_body",
+            Self::Unfinished => "unfinished",
+            Self::Unused => "unused",
+        }
+    }
+}
+
+/// Label value `reason` of connections that are not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotLetIn {
+    MaxConnections,
+    MaxConnectionsPerIp,
+    /// The process has no file descriptors left.
+    Descriptors,
+}
+
+impl NotLetIn {
+    pub const ALL: [Self; 3] = [Self::MaxConnections, Self::MaxConnectionsPerIp, Self::Descriptors];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerIp => "max_connections_per_ip",
+            Self::Descriptors => "descriptors",
         }
     }
 }
@@ -113,6 +166,23 @@ pub struct RemoteWriteMetrics {
     pub highest_sent_timestamp: GaugeVec,
 }
 
+/// The pool of bodies in flight.
+#[derive(Debug, Clone)]
+pub struct BodyMetrics {
+    pub bytes: IntGauge,
+    pub peak_bytes: IntGauge,
+}
+
+/// Connections of senders, over all listeners.
+#[derive(Debug, Clone)]
+pub struct ConnectionMetrics {
+    pub open: IntGauge,
+    /// reason
+    closed: IntCounterVec,
+    /// reason
+    refused: IntCounterVec,
+}
+
 /// Handles of the own metrics; a clone counts into the same series.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
@@ -123,6 +193,8 @@ pub struct Telemetry {
     requests_refused: IntCounterVec,
     /// protocol, form
     received_bytes: IntCounterVec,
+    pub bodies: BodyMetrics,
+    pub connections: ConnectionMetrics,
     pub ack_seconds: Histogram,
     pub collection_seconds: Histogram,
     pub remote_write: RemoteWriteMetrics,
@@ -157,6 +229,8 @@ impl Telemetry {
                 "bytes of OTLP bodies as they arrived (wire) and after inflating (inflated)",
                 &["protocol", "form"],
             ),
+            bodies: BodyMetrics::new(&r),
+            connections: ConnectionMetrics::new(&r),
             ack_seconds: histogram(
                 &r,
                 "spanmill_ack_seconds",
@@ -228,6 +302,52 @@ impl Telemetry {
         register(&self.registry, info).set(1.0);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         self.registry.register(Box::new(process)).expect("process metrics are registered once");
+    }
+}
+
+impl BodyMetrics {
+    fn new(r: &Registry) -> Self {
+        let gauge = |name, help| register(r, IntGauge::new(name, help));
+        Self {
+            bytes: gauge("spanmill_bodies_bytes", "bytes of bodies in flight, as they are charged"),
+            peak_bytes: gauge("spanmill_bodies_peak_bytes", "the most that bodies in flight held"),
+        }
+    }
+}
+
+impl ConnectionMetrics {
+    fn new(r: &Registry) -> Self {
+        let help = "connections of senders, over all listeners";
+        let metrics = Self {
+            open: register(r, IntGauge::new("spanmill_connections", help)),
+            closed: counters(
+                r,
+                "spanmill_connections_closed_total",
+                "connections that were closed from our side",
+                &["reason"],
+            ),
+            refused: counters(
+                r,
+                "spanmill_connections_refused_total",
+                "connections that were not let in",
+                &["reason"],
+            ),
+        };
+        for reason in Closed::ALL {
+            metrics.closed.with_label_values(&[reason.name()]);
+        }
+        for reason in NotLetIn::ALL {
+            metrics.refused.with_label_values(&[reason.name()]);
+        }
+        metrics
+    }
+
+    pub fn closed(&self, reason: Closed) {
+        self.closed.with_label_values(&[reason.name()]).inc();
+    }
+
+    pub fn refused(&self, reason: NotLetIn) {
+        self.refused.with_label_values(&[reason.name()]).inc();
     }
 }
 

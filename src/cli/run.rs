@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -12,6 +13,10 @@ use tracing_subscriber::filter::LevelFilter;
 use super::{ConfigArguments, EXIT_TROUBLE, tell};
 use crate::app::App;
 use crate::config::Loaded;
+
+/// Large requests are staged on them, as many at once as there are workers at most; the rest is for
+/// looking up names.
+const BLOCKING_THREADS_MAX: usize = 64;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -31,7 +36,12 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 
 fn run(loaded: Loaded) -> ExitCode {
     logs();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => return trouble(&e.into()),
     };
@@ -45,6 +55,16 @@ fn run(loaded: Loaded) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => trouble(&e),
+    }
+}
+
+/// As far as the system lets us: the usual soft limit is there for programs that use `select`, and is
+/// less than `max_connections`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "can't raise the limit of open files");
     }
 }
 

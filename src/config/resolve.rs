@@ -61,6 +61,7 @@ fn receiver(tree: &Node) -> receiver::Settings {
         body_timeout: otlp.at("body_timeout").duration(),
         connections: resolve_limits::connections(tree.at("limits")),
         ingest: resolve_limits::ingest(tree.at("limits")),
+        memory: receiver::Memory::default(),
         multitenancy: tree.at("multitenancy.enabled").boolean(),
     }
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::rates::OverRate;
 use super::{TakeError, Taken};
 use crate::telemetry::{Protocol, Refused, Telemetry};
 use crate::tenant::{InvalidTenant, TENANT_HEADER};
@@ -42,6 +43,17 @@ pub(super) enum Refusal {
     TooMuch(String),
     #[error("body did not arrive whole within body_timeout, {0:?}")]
     BodyTimeout(Duration),
+    #[error(
+        "body takes at least {found} bytes while it is read and inflated, expected at most {max}, \
+         the part of limits.memory that bodies share: send smaller batches"
+    )]
+    NeverFits { found: usize, max: usize },
+    #[error("no room for the body beside those in flight: expected another try later")]
+    NoRoom,
+    #[error("body gave way to others, it arrived slowly: expected another try later")]
+    GaveWay,
+    #[error(transparent)]
+    OverRate(#[from] OverRate),
     #[error("no tenant: expected one {TENANT_HEADER} header")]
     TenantMissing,
     #[error("{0} tenants, expected one {TENANT_HEADER} header")]
@@ -61,6 +73,7 @@ impl From<TakeError> for Refusal {
         match error {
             TakeError::Undecodable(_) => Self::Undecodable(error.to_string()),
             TakeError::Closed => Self::Draining,
+            TakeError::OverRate(over) => Self::OverRate(over),
             TakeError::TooLarge(_) => Self::TooMuch(error.to_string()),
         }
     }
@@ -68,15 +81,18 @@ impl From<TakeError> for Refusal {
 
 impl Refusal {
     /// `None` for what is no trace request at all.
-    fn reason(&self) -> Option<Refused> {
+    pub(super) fn reason(&self) -> Option<Refused> {
         match self {
             Self::Undecodable(_) | Self::Framing(_) => Some(Refused::Undecodable),
             Self::MediaType { .. } => Some(Refused::MediaType),
             Self::Encoding { .. } => Some(Refused::Encoding),
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
-                Some(Refused::TooLarge)
-            }
+            Self::WireTooLarge { .. }
+            | Self::InflatedTooLarge { .. }
+            | Self::NeverFits { .. }
+            | Self::TooMuch(_) => Some(Refused::TooLarge),
             Self::BodyTimeout(_) => Some(Refused::Timeout),
+            Self::NoRoom | Self::GaveWay => Some(Refused::Overload),
+            Self::OverRate(_) => Some(Refused::RateLimit),
             Self::TenantMissing | Self::TenantRepeated(_) | Self::TenantInvalid(_) => {
                 Some(Refused::Tenant)
             }
@@ -92,12 +108,14 @@ impl Refusal {
             | Self::TenantRepeated(_)
             | Self::TenantInvalid(_) => Code::InvalidArgument,
             Self::Framing(_) => Code::Internal,
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
-                Code::ResourceExhausted
-            }
+            Self::WireTooLarge { .. }
+            | Self::InflatedTooLarge { .. }
+            | Self::NeverFits { .. }
+            | Self::TooMuch(_)
+            | Self::OverRate(_) => Code::ResourceExhausted,
             Self::BodyTimeout(_) => Code::DeadlineExceeded,
             Self::TenantMissing => Code::Unauthenticated,
-            Self::Draining => Code::Unavailable,
+            Self::Draining | Self::NoRoom | Self::GaveWay => Code::Unavailable,
             Self::Encoding { .. } | Self::Method(_) | Self::Path(_) => Code::Unimplemented,
         }
     }
@@ -109,12 +127,15 @@ impl Refusal {
             | Self::TenantRepeated(_)
             | Self::TenantInvalid(_) => StatusCode::BAD_REQUEST,
             Self::MediaType { .. } | Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::WireTooLarge { .. } | Self::InflatedTooLarge { .. } | Self::TooMuch(_) => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
+            Self::WireTooLarge { .. }
+            | Self::InflatedTooLarge { .. }
+            | Self::NeverFits { .. }
+            | Self::TooMuch(_)
+            | Self::OverRate(OverRate::Never { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::OverRate(OverRate::For { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TenantMissing => StatusCode::UNAUTHORIZED,
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::NoRoom | Self::GaveWay => StatusCode::SERVICE_UNAVAILABLE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path(_) => StatusCode::NOT_FOUND,
         }
@@ -122,7 +143,11 @@ impl Refusal {
 
     /// When the same request may come again; `None` = never.
     fn retry_delay(&self) -> Option<Duration> {
-        matches!(self, Self::Draining).then(jittered_delay)
+        match self {
+            Self::Draining | Self::NoRoom | Self::GaveWay => Some(jittered_delay()),
+            Self::OverRate(OverRate::For { refill, .. }) => Some(*refill + jitter_of(*refill)),
+            _ => None,
+        }
     }
 
     /// The status with its details: when to come again, or what was wrong with the request.
@@ -143,6 +168,12 @@ impl Refusal {
 fn jittered_delay() -> Duration {
     let random = RandomState::new().hash_one(());
     Duration::from_millis(500 + random % 4501)
+}
+
+/// A tenth at most, and at least up to 100 ms.
+fn jitter_of(delay: Duration) -> Duration {
+    let most = u64::try_from(delay.as_millis() / 10).unwrap_or(u64::MAX).max(100);
+    Duration::from_millis(RandomState::new().hash_one(()) % most)
 }
 
 /// The media types of OTLP over HTTP.

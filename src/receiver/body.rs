@@ -1,25 +1,16 @@
-//! A request's body: read whole and bounded, then inflated once and bounded.
-//!
-//! There is no cap on the ratio of inflated to wire bytes: a load generator's identical spans compress
-//! a thousandfold honestly, and what a body can cost is bounded by `max_inflated_bytes` alone.
+//! A request's body as it arrives: read whole and bounded, into memory of the pool.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
 use std::fmt::Display;
-use std::io::Read;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 
 use super::answer::Refusal;
-
-/// log2 of the largest window that a zstd frame may ask for: 8 MiB, that of level 19.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
-/// Most that is set aside for a body on the word of its `content-length`.
-const RESERVED_MAX: usize = 1 << 20;
+use super::bodies::Account;
 
 /// How a body is compressed, if it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,43 +36,51 @@ impl Encoding {
     }
 }
 
-/// What has arrived of a body: kept as it came while it is one chunk, joined from the second on.
+/// What has arrived of a body: taken over as it came if that is all, else joined in memory that is
+/// reserved before it is allocated.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    first: Bytes,
-    joined: BytesMut,
+    only: Bytes,
+    joined: Vec<u8>,
 }
 
 impl Gathered {
     pub(super) fn bytes(&self) -> &[u8] {
-        if self.joined.is_empty() { &self.first } else { &self.joined }
+        if self.joined.is_empty() { &self.only } else { &self.joined }
     }
 
     pub(super) fn freeze(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+        if self.joined.is_empty() { self.only } else { self.joined.into() }
     }
 
-    /// Reads to the end of the body; `check` sees everything so far after each chunk, so that no more
-    /// than one chunk is held beyond what it allows.
+    /// Reads to the end of the body. `check` sees everything so far after each chunk, so that no more
+    /// than one chunk is held beyond what it allows; it says how long the whole will be, if it knows.
     pub(super) async fn fill<B>(
         &mut self,
-        mut body: B,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
+        body: &mut B,
+        account: &mut Account,
+        check: impl Fn(&[u8]) -> Result<Option<usize>, Refusal>,
     ) -> Result<(), Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Display,
     {
-        let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut expected = check(&[])?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| {
                 Refusal::Undecodable(format!("the body broke off after {} bytes: {e}", self.len()))
             })?;
-            if let Ok(chunk) = frame.into_data() {
-                self.push(chunk, declared.min(RESERVED_MAX));
-                check(self.bytes())?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            if self.bytes().is_empty() && body.is_end_stream() {
+                account.reserve(chunk.len()).await?;
+                self.only = chunk;
+            } else {
+                self.join(&chunk, account, expected).await?;
             }
+            expected = check(self.bytes())?;
+            account.arrived(self.len());
         }
+        account.whole();
         Ok(())
     }
 
@@ -89,56 +88,34 @@ impl Gathered {
         self.bytes().len()
     }
 
-    fn push(&mut self, chunk: Bytes, expected: usize) {
-        if self.bytes().is_empty() {
-            self.first = chunk;
-            return;
+    /// A chunk may be a small part of a buffer that lives as long as it does, so it is copied.
+    async fn join(
+        &mut self,
+        chunk: &[u8],
+        account: &mut Account,
+        expected: Option<usize>,
+    ) -> Result<(), Refusal> {
+        let len = self.joined.len().saturating_add(chunk.len());
+        let before = self.joined.capacity();
+        if len > before {
+            // What a peer announces is believed as far as a quarter of it has come; but while a body
+            // moves it is there twice, and a large one would never find room for that.
+            let room = match expected {
+                Some(expected) if expected > account.capacity() / 2 => expected.max(len),
+                Some(expected) if expected >= len => expected.min(len.saturating_mul(4)),
+                _ => len.saturating_mul(2),
+            };
+            account.reserve(room).await?;
+            let mut joined = Vec::with_capacity(room);
+            joined.extend_from_slice(&self.joined);
+            self.joined = joined;
+            account.release(before);
         }
-        if self.joined.is_empty() {
-            self.joined.reserve(expected);
-            self.joined.extend_from_slice(&self.first);
-            self.first = Bytes::new();
-        }
-        self.joined.extend_from_slice(&chunk);
+        self.joined.extend_from_slice(chunk);
+        Ok(())
     }
 }
 
-/// The whole of `wire`, inflated to at most `max` bytes.
-pub(super) fn inflate(encoding: Encoding, wire: Bytes, max: usize) -> Result<Bytes, Refusal> {
-    match encoding {
-        Encoding::Identity if wire.len() > max => Err(Refusal::InflatedTooLarge { max }),
-        Encoding::Identity => Ok(wire),
-        Encoding::Gzip => {
-            read_bounded(flate2::bufread::MultiGzDecoder::new(&*wire), "gzip", wire.len(), max)
-        }
-        Encoding::Zstd => zstd::stream::read::Decoder::with_buffer(&*wire)
-            .and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Ok(decoder)
-            })
-            .map_err(|e| Refusal::Undecodable(format!("malformed zstd body: {e}")))
-            .and_then(|decoder| read_bounded(decoder, "zstd", wire.len(), max)),
-    }
-}
-
-/// Typical OTLP inflates tenfold; a bomb makes the buffer grow no further than `max` and one byte.
-fn read_bounded(
-    stream: impl Read,
-    name: &str,
-    wire_len: usize,
-    max: usize,
-) -> Result<Bytes, Refusal> {
-    let limit = max.saturating_add(1);
-    let mut inflated = Vec::with_capacity(wire_len.saturating_mul(8).min(limit));
-    stream
-        .take(u64::try_from(limit).unwrap_or(u64::MAX))
-        .read_to_end(&mut inflated)
-        .map_err(|e| Refusal::Undecodable(format!("malformed {name} body: {e}")))?;
-    if inflated.len() > max {
-        return Err(Refusal::InflatedTooLarge { max });
-    }
-    Ok(inflated.into())
-}
 /// How long the rest of a body is read after its answer has been given.
 const DISCARD: Duration = Duration::from_secs(1);
 

@@ -17,7 +17,8 @@ use tonic::server::NamedService;
 use super::accept::Incoming;
 use super::answer::{self, Media, Refusal};
 use super::body::{self, Encoding};
-use super::request::{Receiver, Whole};
+use super::connections::{Busy, Peer};
+use super::request::{Head, Receiver};
 use super::{Taken, h2_settings as h2};
 use crate::telemetry::Protocol;
 
@@ -29,11 +30,13 @@ const PREFIX_LEN: usize = 5;
 /// Serves until `receiver.draining`, then until the last connection is closed.
 pub(super) async fn serve(receiver: Arc<Receiver>, incoming: Incoming) {
     let draining = receiver.draining.clone();
+    let window = h2::window(&receiver.settings);
+    let max_streams = receiver.settings.connections.max_streams_per_connection.max(1);
     let served = tonic::transport::Server::builder()
-        .initial_stream_window_size(h2::STREAM_WINDOW)
-        .initial_connection_window_size(h2::CONNECTION_WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
         .max_frame_size(h2::MAX_FRAME)
-        .max_concurrent_streams(h2::MAX_STREAMS)
+        .max_concurrent_streams(max_streams)
         .http2_max_header_list_size(h2::MAX_HEADER_LIST)
         .http2_keepalive_interval(Some(h2::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(h2::KEEPALIVE_TIMEOUT))
@@ -72,7 +75,9 @@ impl tower::Service<Request<Body>> for TraceService {
                 return Ok(tonic::Status::unimplemented(text).into_http());
             }
             let (parts, mut body) = request.into_parts();
-            let outcome = export(&receiver, &parts.headers, &mut body).await;
+            let busy = Busy::new(parts.extensions.get::<Arc<Peer>>());
+            let outcome = export(&receiver, parts.headers, &mut body, &busy).await;
+            receiver.tell(&outcome);
             body::discard(body);
             Ok(answer::grpc(&receiver.telemetry, outcome))
         })
@@ -81,17 +86,26 @@ impl tower::Service<Request<Body>> for TraceService {
 
 async fn export(
     receiver: &Arc<Receiver>,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     body: &mut Body,
+    busy: &Busy,
 ) -> Result<Taken, Refusal> {
-    let tenant = receiver.admit(headers)?;
-    check_media_type(headers)?;
-    let declared = message_encoding(headers)?;
+    let tenant = receiver.admit(&headers)?;
+    check_media_type(&headers)?;
+    let encoding = message_encoding(&headers)?;
+    // Not held while the body is waited for.
+    drop(headers);
+    let head = Head { protocol: Protocol::Grpc, tenant, media: Media::Protobuf, encoding };
     let max = receiver.settings.limits.max_wire_bytes;
-    let mut frame = receiver.read(Protocol::Grpc, body, |seen| check_frame(seen, max)).await?;
-    let compressed = compressed_flag(&frame)?;
-    frame.advance(PREFIX_LEN);
-    let encoding = match (compressed, declared) {
+    let check = |seen: &[u8]| {
+        let whole = check_frame(seen, max)?;
+        receiver.bodies.check(whole.unwrap_or_default())?;
+        Ok(whole)
+    };
+    let mut whole = receiver.read(head, body, busy, check).await?;
+    let compressed = compressed_flag(&whole.wire)?;
+    whole.wire.advance(PREFIX_LEN);
+    whole.head.encoding = match (compressed, encoding) {
         (false, _) => Encoding::Identity,
         (true, Encoding::Identity) => {
             let text = "message has the compressed flag, expected a grpc-encoding with it";
@@ -99,8 +113,7 @@ async fn export(
         }
         (true, encoding) => encoding,
     };
-    let media = Media::Protobuf;
-    receiver.take(Whole { protocol: Protocol::Grpc, tenant, media, encoding, wire: frame }).await
+    receiver.take(whole).await
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -129,18 +142,20 @@ fn announced(seen: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(*len)).ok()
 }
 
-/// Refuses a message for its announced length, before its bytes are read, and a second message.
-fn check_frame(seen: &[u8], max: usize) -> Result<(), Refusal> {
-    let Some(len) = announced(seen) else { return Ok(()) };
+/// Refuses a message for its announced length, before its bytes are read, and a second message; says
+/// how long the whole is, once that is known.
+fn check_frame(seen: &[u8], max: usize) -> Result<Option<usize>, Refusal> {
+    let Some(len) = announced(seen) else { return Ok(None) };
     if len > max {
         return Err(Refusal::WireTooLarge { found: len, max });
     }
-    if seen.len() > len.saturating_add(PREFIX_LEN) {
-        let extra = seen.len() - len - PREFIX_LEN;
+    let whole = len.saturating_add(PREFIX_LEN);
+    if seen.len() > whole {
+        let extra = seen.len() - whole;
         let text = format!("{extra} bytes after a message of {len} bytes, expected one message");
         return Err(Refusal::Framing(text));
     }
-    Ok(())
+    Ok(Some(whole))
 }
 
 fn compressed_flag(frame: &Bytes) -> Result<bool, Refusal> {

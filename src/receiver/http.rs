@@ -18,11 +18,15 @@ use tokio_stream::StreamExt;
 use super::accept::Incoming;
 use super::answer::{self, Media, Refusal};
 use super::body::{self, Encoding};
-use super::request::{Receiver, Whole};
-use super::{Settings, Taken, h2_settings as h2};
+use super::connections::{Busy, Peer};
+use super::request::{Head, Receiver};
+use super::{Settings, Taken, h2_settings as h2, shares};
 use crate::telemetry::Protocol;
 
 const PATH: &str = "/v1/traces";
+
+/// A header must fit into it; for bodies more gains little.
+const HTTP1_BUFFER_MAX: usize = 256 << 10;
 
 /// Serves until `receiver.draining`, then until the last connection is closed.
 pub(super) async fn serve(receiver: Arc<Receiver>, mut incoming: Incoming) {
@@ -35,10 +39,10 @@ pub(super) async fn serve(receiver: Arc<Receiver>, mut incoming: Incoming) {
         };
         let Some(Ok(conn)) = conn else { break };
         let service = {
-            let receiver = Arc::clone(&receiver);
+            let (receiver, peer) = (Arc::clone(&receiver), conn.peer());
             service_fn(move |request| {
-                let receiver = Arc::clone(&receiver);
-                async move { Ok::<_, Infallible>(respond(&receiver, request).await) }
+                let (receiver, peer) = (Arc::clone(&receiver), Arc::clone(&peer));
+                async move { Ok::<_, Infallible>(respond(&receiver, &peer, request).await) }
             })
         };
         let served = builder.serve_connection(TokioIo::new(conn), service).into_owned();
@@ -55,14 +59,19 @@ pub(super) async fn serve(receiver: Arc<Receiver>, mut incoming: Incoming) {
 
 fn connection_builder(settings: &Settings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+    let window = h2::window(settings);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(shares::window(settings).min(HTTP1_BUFFER_MAX));
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(h2::STREAM_WINDOW)
-        .initial_connection_window_size(h2::CONNECTION_WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
         .max_frame_size(h2::MAX_FRAME)
-        .max_concurrent_streams(h2::MAX_STREAMS)
+        .max_concurrent_streams(settings.connections.max_streams_per_connection.max(1))
         .max_header_list_size(h2::MAX_HEADER_LIST)
         .keep_alive_interval(h2::KEEPALIVE_INTERVAL)
         .keep_alive_timeout(h2::KEEPALIVE_TIMEOUT);
@@ -71,12 +80,15 @@ fn connection_builder(settings: &Settings) -> Builder<TokioExecutor> {
 
 async fn respond(
     receiver: &Arc<Receiver>,
+    peer: &Arc<Peer>,
     request: Request<IncomingBody>,
 ) -> Response<Full<Bytes>> {
+    let busy = Busy::new(Some(peer));
     let media = media_type(request.headers());
     let version = request.version();
     let (parts, mut body) = request.into_parts();
-    let outcome = export(receiver, parts, &mut body, media).await;
+    let outcome = export(receiver, parts, &mut body, media, &busy).await;
+    receiver.tell(&outcome);
     if version >= Version::HTTP_2 {
         body::discard(body);
     }
@@ -93,6 +105,7 @@ async fn export(
     parts: Parts,
     body: &mut IncomingBody,
     media: Option<Media>,
+    busy: &Busy,
 ) -> Result<Taken, Refusal> {
     if parts.uri.path() != PATH {
         return Err(Refusal::Path(parts.uri.path().to_owned()));
@@ -106,13 +119,20 @@ async fn export(
         expected: Media::EXPECTED,
     })?;
     let encoding = content_encoding(&parts.headers)?;
+    // Not held while the body is waited for.
+    drop(parts);
     let max = receiver.settings.limits.max_wire_bytes;
-    let check = |found: usize| {
-        if found > max { Err(Refusal::WireTooLarge { found, max }) } else { Ok(()) }
+    let declared = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let check = |seen: &[u8]| {
+        let found = seen.len().max(declared.unwrap_or_default());
+        if found > max {
+            return Err(Refusal::WireTooLarge { found, max });
+        }
+        receiver.bodies.check(found)?;
+        Ok(declared)
     };
-    check(usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX))?;
-    let wire = receiver.read(Protocol::Http, body, |seen| check(seen.len())).await?;
-    receiver.take(Whole { protocol: Protocol::Http, tenant, media, encoding, wire }).await
+    let head = Head { protocol: Protocol::Http, tenant, media, encoding };
+    receiver.take(receiver.read(head, body, busy, check).await?).await
 }
 
 /// `None` for any other media type, and for text that is not UTF-8.

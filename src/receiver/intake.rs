@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 
+use super::rates::OverRate;
 use crate::clock::Clock;
 use crate::ledger::Tenants;
 use crate::stage::{Plan, StageError, Stager};
@@ -37,11 +38,13 @@ pub enum TakeError {
     TooLarge(StageError),
     #[error("shutting down: nothing is counted any more")]
     Closed,
+    #[error(transparent)]
+    OverRate(#[from] OverRate),
 }
 
 thread_local! {
     /// Scratch of one thread: warm after the first requests.
-    static STAGER: RefCell<Stager> = RefCell::new(Stager::default());
+    static STAGER: RefCell<Option<Stager>> = const { RefCell::new(None) };
 }
 
 impl Intake {
@@ -59,18 +62,42 @@ impl Intake {
     ///
     /// Does not wait on anything but the tenant's lock.
     pub fn take(&self, tenant: &TenantId, body: &[u8]) -> Result<Taken, TakeError> {
+        self.take_with(&mut Stager::default(), tenant, body, |_| Ok(()))
+    }
+
+    /// The same with this thread's own stager, which may take `max_bytes`.
+    pub(super) fn take_here(
+        &self,
+        max_bytes: usize,
+        tenant: &TenantId,
+        body: &[u8],
+        admit: impl FnOnce(u64) -> Result<(), TakeError>,
+    ) -> Result<Taken, TakeError> {
         STAGER.with_borrow_mut(|stager| {
-            let wall = Clock::wall();
-            let batch = stager.stage(&self.plan.load(), body, wall).map_err(TakeError::from)?;
-            let open = self.open.read().expect("nothing panics under this lock but a broken fold");
-            if !*open {
-                return Err(TakeError::Closed);
-            }
-            self.tenants.get_or_create(tenant).apply(batch, self.clock.now());
-            drop(open);
-            let spans = batch.tallies.received;
-            Ok(Taken { spans, outside_window: stager.outside_window() })
+            let stager = stager.get_or_insert_with(|| Stager::new(max_bytes));
+            self.take_with(stager, tenant, body, admit)
         })
+    }
+
+    /// `admit` is asked with the number of spans, before anything has changed.
+    pub(super) fn take_with(
+        &self,
+        stager: &mut Stager,
+        tenant: &TenantId,
+        body: &[u8],
+        admit: impl FnOnce(u64) -> Result<(), TakeError>,
+    ) -> Result<Taken, TakeError> {
+        let wall = Clock::wall();
+        let batch = stager.stage(&self.plan.load(), body, wall).map_err(TakeError::from)?;
+        let spans = batch.tallies.received;
+        admit(spans)?;
+        let open = self.open.read().expect("nothing panics under this lock but a broken fold");
+        if !*open {
+            return Err(TakeError::Closed);
+        }
+        self.tenants.get_or_create(tenant).apply(batch, self.clock.now());
+        drop(open);
+        Ok(Taken { spans, outside_window: stager.outside_window() })
     }
 }
 

@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Incoming;
+use super::connections::Connections;
 use super::request::Receiver;
-use super::{Intake, Settings, grpc, http};
+use super::{IngestOf, Intake, Settings, grpc, http};
 use crate::telemetry::Telemetry;
 
 /// After the shutdown begins, bodies may go on arriving for this long;
@@ -23,6 +24,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub struct Listeners {
     settings: Settings,
+    ingest: Arc<dyn IngestOf>,
     grpc: Option<TcpListener>,
     http: Option<TcpListener>,
 }
@@ -40,7 +42,13 @@ impl Listeners {
     pub async fn bind(settings: &Settings) -> Result<Self, BindError> {
         let grpc = bind("receivers.otlp.grpc.endpoint", settings.grpc.as_deref()).await?;
         let http = bind("receivers.otlp.http.endpoint", settings.http.as_deref()).await?;
-        Ok(Self { settings: settings.clone(), grpc, http })
+        let ingest = Arc::new(settings.ingest);
+        Ok(Self { settings: settings.clone(), ingest, grpc, http })
+    }
+
+    /// What each tenant may send, where that is not the same for all.
+    pub fn with_ingest_of(self, ingest: Arc<dyn IngestOf>) -> Self {
+        Self { ingest, ..self }
     }
 
     /// Where gRPC is served, with the port that the system chose for port 0.
@@ -54,23 +62,21 @@ impl Listeners {
 
     /// Serves until `shutdown`, then answers what is in flight; at most 3 s after `shutdown`.
     pub async fn run(self, intake: Arc<Intake>, telemetry: Telemetry, shutdown: CancellationToken) {
-        let header_timeout = self.settings.header_timeout;
-        let receiver = Arc::new(Receiver::new(self.settings, intake, telemetry, shutdown.clone()));
+        let connections = Connections::new(&self.settings, telemetry.connections.clone());
+        let incoming = |listener| Incoming::new(listener, Arc::clone(&connections), &self.settings);
+        let (grpc, http) = (self.grpc.map(incoming), self.http.map(incoming));
+        let (settings, ingest) = (self.settings, self.ingest);
+        let receiver = Receiver::new(settings, ingest, intake, telemetry, shutdown.clone());
+        let receiver = Arc::new(receiver);
         let serve_grpc = async {
-            match self.grpc {
-                Some(listener) => {
-                    let incoming = Incoming::new(listener, header_timeout);
-                    grpc::serve(Arc::clone(&receiver), incoming).await;
-                }
+            match grpc {
+                Some(incoming) => grpc::serve(Arc::clone(&receiver), incoming).await,
                 None => shutdown.cancelled().await,
             }
         };
         let serve_http = async {
-            match self.http {
-                Some(listener) => {
-                    let incoming = Incoming::new(listener, header_timeout);
-                    http::serve(Arc::clone(&receiver), incoming).await;
-                }
+            match http {
+                Some(incoming) => http::serve(Arc::clone(&receiver), incoming).await,
                 None => shutdown.cancelled().await,
             }
         };

@@ -1,4 +1,4 @@
-//! What both protocols do with a request: admit it, read its body, and hand it to the intake.
+//! What both protocols do with a request: admit it, read its body, and take it.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -6,27 +6,32 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Media, Refusal};
-use super::body::{self, Encoding, Gathered};
-use super::{Intake, Settings, Taken, json};
-use crate::telemetry::{Protocol, Telemetry};
+use super::bodies::{Account, Bodies};
+use super::body::{Encoding, Gathered};
+use super::connections::Busy;
+use super::rates::{IngestOf, Rates};
+use super::shares::Staging;
+use super::stagings::Stagings;
+use super::told::Told;
+use super::{Intake, Settings, Taken};
+use crate::telemetry::{Protocol, Refused, Telemetry};
 use crate::tenant::{TENANT_HEADER, TenantId};
-
-/// Largest body that the task that read it also stages, per form. Protobuf as it came costs some
-/// 0.3 ns a byte; what must be inflated or is JSON costs ten times as much and more. Beyond that
-/// the work would keep other connections waiting for a millisecond, so it goes to a blocking thread;
-/// below it the hand-over would cost more than it saves.
-const INLINE_PLAIN_MAX: usize = 1 << 20;
-const INLINE_DENSE_MAX: usize = 64 << 10;
 
 /// Shared by the connections of all listeners.
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) settings: Settings,
     pub(super) telemetry: Telemetry,
-    intake: Arc<Intake>,
+    pub(super) intake: Arc<Intake>,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) rates: Rates,
+    pub(super) stagings: Arc<Stagings>,
+    pub(super) staging: Staging,
+    told: Told,
     single_tenant: TenantId,
     /// New requests are refused from here on.
     pub(super) draining: CancellationToken,
@@ -34,30 +39,46 @@ pub(super) struct Receiver {
     pub(super) cut: CancellationToken,
 }
 
-/// A request that has been read whole.
-#[derive(Debug)]
-pub(super) struct Whole {
+/// What the header of a request says about its body.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
     pub(super) protocol: Protocol,
     pub(super) tenant: TenantId,
     pub(super) media: Media,
     pub(super) encoding: Encoding,
+}
+
+/// A request that has been read whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) head: Head,
     pub(super) wire: Bytes,
+    /// What its memory is charged to.
+    pub(super) account: Account,
 }
 
 impl Receiver {
     pub(super) fn new(
         settings: Settings,
+        ingest: Arc<dyn IngestOf>,
         intake: Arc<Intake>,
         telemetry: Telemetry,
         draining: CancellationToken,
     ) -> Self {
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+        let staging = Staging::of(settings.memory.staging, workers);
         Self {
+            bodies: Bodies::new(settings.memory.bodies, telemetry.bodies.clone()),
+            rates: Rates::new(ingest),
+            stagings: Stagings::new(staging.n_large, staging.large_bytes),
+            staging,
+            told: Told::default(),
+            single_tenant: TenantId::single(),
+            cut: CancellationToken::new(),
             settings,
             telemetry,
             intake,
-            single_tenant: TenantId::single(),
             draining,
-            cut: CancellationToken::new(),
         }
     }
 
@@ -79,54 +100,43 @@ impl Receiver {
         Ok(TenantId::parse(&id)?)
     }
 
-    /// The whole body as it arrived, within `body_timeout`; `check` bounds it.
+    /// The whole body as it arrived, within `body_timeout`; `check` bounds it, and says how long the
+    /// whole will be if it knows.
     pub(super) async fn read<B>(
         &self,
-        protocol: Protocol,
-        body: B,
-        check: impl Fn(&[u8]) -> Result<(), Refusal>,
-    ) -> Result<Bytes, Refusal>
+        head: Head,
+        body: &mut B,
+        busy: &Busy,
+        check: impl Fn(&[u8]) -> Result<Option<usize>, Refusal>,
+    ) -> Result<Whole, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Display,
     {
-        let timeout = self.settings.body_timeout;
+        let max = self.settings.body_timeout;
+        let grows = head.encoding != Encoding::Identity || head.media == Media::Json;
+        let mut account = self.bodies.open(&head.tenant, grows);
+        let (gives_way, id) = (account.gives_way(), account.id());
         let mut gathered = Gathered::default();
         let read = tokio::select! {
-            read = tokio::time::timeout(timeout, gathered.fill(body, check)) => {
-                read.unwrap_or(Err(Refusal::BodyTimeout(timeout)))
+            biased;
+            read = timeout(max, gathered.fill(body, &mut account, check)) => {
+                read.unwrap_or(Err(Refusal::BodyTimeout(max)))
             }
+            () = gives_way.cancelled() => Err(Refusal::GaveWay),
+            never = busy.watch(|| self.bodies.arrived(id)) => match never {},
             () = self.cut.cancelled() => Err(Refusal::Draining),
         };
-        self.telemetry.body_received(protocol, gathered.len(), 0);
-        read.map(|()| gathered.freeze())
+        self.telemetry.body_received(head.protocol, gathered.len(), 0);
+        read.map(|()| Whole { head, wire: gathered.freeze(), account })
     }
 
-    pub(super) async fn take(self: &Arc<Self>, whole: Whole) -> Result<Taken, Refusal> {
-        let _ack = self.telemetry.ack_seconds.start_timer();
-        let plain = whole.encoding == Encoding::Identity && whole.media == Media::Protobuf;
-        let inline_max = if plain { INLINE_PLAIN_MAX } else { INLINE_DENSE_MAX };
-        if whole.wire.len() <= inline_max {
-            return self.stage(whole);
+    /// One line in the log, at most one a minute for each reason.
+    pub(super) fn tell(&self, outcome: &Result<Taken, Refusal>) {
+        if let Err(refusal) = outcome
+            && let Some(reason) = refusal.reason().filter(|reason| *reason != Refused::Draining)
+        {
+            self.told.tell(reason, refusal);
         }
-        let receiver = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || receiver.stage(whole)).await {
-            Ok(outcome) => outcome,
-            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            // Only a runtime that is being shut down cancels.
-            Err(_) => Err(Refusal::Draining),
-        }
-    }
-
-    fn stage(&self, whole: Whole) -> Result<Taken, Refusal> {
-        let max = self.settings.limits.max_inflated_bytes;
-        let inflated = body::inflate(whole.encoding, whole.wire, max)?;
-        self.telemetry.body_received(whole.protocol, 0, inflated.len());
-        // An empty body is an empty request in either form.
-        if whole.media == Media::Json && !inflated.is_empty() {
-            let wire = json::to_wire(&inflated).map_err(|e| Refusal::Undecodable(e.to_string()))?;
-            return Ok(self.intake.take(&whole.tenant, &wire)?);
-        }
-        Ok(self.intake.take(&whole.tenant, &inflated)?)
     }
 }

@@ -15,6 +15,7 @@ pub struct Settings {
     pub connections: ConnectionLimits,
     /// Of each tenant.
     pub ingest: IngestLimits,
+    pub memory: Memory,
     /// Off: every request belongs to the one tenant, and a tenant header is ignored.
     pub multitenancy: bool,
 }
@@ -57,5 +58,22 @@ pub struct IngestLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self { max_connections: 1024, max_connections_per_ip: 512, max_streams_per_connection: 64 }
+    }
+}
+
+/// The parts of `limits.memory` that requests share, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bodies in flight: what has arrived, and what became of it by inflating and converting.
+    pub bodies: usize,
+    /// What staging all requests at once may take.
+    pub staging: usize,
+    /// What all connections may hold in buffers and windows.
+    pub connections: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { bodies: 64 << 20, staging: 64 << 20, connections: 96 << 20 }
     }
 }

@@ -12,6 +12,8 @@ mod support;
 mod admin;
 /// The command line: what is told, and the exit codes.
 mod cli;
+/// Thousands of slow and idle connections, and one client that wants to be served.
+mod connections;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
 /// What endpoints get, however they behave.
@@ -22,6 +24,8 @@ mod fuzz_replay;
 mod graph;
 /// Odd, broken and hostile requests: the answer, and what the program counted.
 mod hostile;
+/// More than there is room for, or than a tenant may send.
+mod overload;
 /// The queries that people ask of a real Prometheus, and exemplars.
 mod prometheus;
 /// README's commands, run as they are written.

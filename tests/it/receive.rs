@@ -19,7 +19,7 @@ use prost::Message;
 use spanmill::clock::Clock;
 use spanmill::ledger::{self, Tenants};
 use spanmill::receiver::{
-    BodyLimits, ConnectionLimits, IngestLimits, Intake, Listeners, Settings, TakeError,
+    BodyLimits, ConnectionLimits, IngestLimits, Intake, Listeners, Memory, Settings, TakeError,
 };
 use spanmill::stage;
 use spanmill::telemetry::Telemetry;
@@ -31,17 +31,18 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic_types::StatusExt;
 
-const TRACES: &str = "POST /v1/traces HTTP/1.1\r\nhost: spanmill\r\n";
-const PROTOBUF: &str = "content-type: application/x-protobuf\r\n";
-const JSON: &str = "content-type: application/json\r\n";
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(crate) const TRACES: &str = "POST /v1/traces HTTP/1.1\r\nhost: spanmill\r\n";
+pub(crate) const PROTOBUF: &str = "content-type: application/x-protobuf\r\n";
+pub(crate) const JSON: &str = "content-type: application/json\r\n";
+pub(crate) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 // ---- the service in this process
 
-struct Service {
-    http: SocketAddr,
-    grpc: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     telemetry: Telemetry,
+    tenants: Arc<Tenants>,
     shutdown: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -55,11 +56,12 @@ fn settings() -> Settings {
         body_timeout: Duration::from_secs(15),
         connections: ConnectionLimits::default(),
         ingest: IngestLimits::default(),
+        memory: Memory::default(),
         multitenancy: false,
     }
 }
 
-fn intake() -> Intake {
+fn intake() -> (Intake, Arc<Tenants>) {
     let settings = stage::Settings {
         processors: stage::Processors {
             calls: true,
@@ -98,28 +100,29 @@ fn intake() -> Intake {
     let plan = stage::Plan::new(&settings, 0).expect("valid settings");
     let ledger = ledger::Settings { max_exemplars_per_tick: 0, ..Default::default() };
     let (created, _) = tokio::sync::mpsc::unbounded_channel();
-    let tenants = Tenants::new(ledger, settings.bounds(), [0; 4], created);
-    Intake::new(plan, Arc::new(tenants), Arc::new(Clock::default()))
+    let tenants = Arc::new(Tenants::new(ledger, settings.bounds(), [0; 4], created));
+    (Intake::new(plan, Arc::clone(&tenants), Arc::new(Clock::default())), tenants)
 }
 
 async fn start() -> Service {
     start_with(|_| {}).await
 }
 
-async fn start_with(change: impl FnOnce(&mut Settings)) -> Service {
+pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Service {
     let mut settings = settings();
     change(&mut settings);
     let listeners = Listeners::bind(&settings).await.expect("port 0 is free");
     let telemetry = Telemetry::new();
     let shutdown = CancellationToken::new();
     let (http, grpc) = (listeners.http_addr().unwrap(), listeners.grpc_addr().unwrap());
-    let running = listeners.run(Arc::new(intake()), telemetry.clone(), shutdown.clone());
-    Service { http, grpc, telemetry, shutdown, running: tokio::spawn(running) }
+    let (intake, tenants) = intake();
+    let running = listeners.run(Arc::new(intake), telemetry.clone(), shutdown.clone());
+    Service { http, grpc, telemetry, tenants, shutdown, running: tokio::spawn(running) }
 }
 
 impl Service {
     /// Sum of a metric's series that have all these labels.
-    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.telemetry.registry.gather();
         let series = families.iter().filter(|f| f.name() == name).flat_map(|f| f.get_metric());
         let matching = series.filter(|m| {
@@ -128,9 +131,15 @@ impl Service {
             })
         });
         let value = |m: &prometheus::proto::Metric| {
-            m.get_counter().get_value() + m.get_histogram().get_sample_count() as f64
+            let count = m.get_histogram().get_sample_count() as f64;
+            m.get_counter().get_value() + m.get_gauge().get_value() + count
         };
         matching.map(value).sum()
+    }
+
+    /// Spans that were counted, of all tenants.
+    pub(crate) fn n_spans(&self) -> u64 {
+        self.tenants.all().iter().map(|tenant| tenant.counts().tallies.received).sum()
     }
 
     fn received(&self, form: &str) -> f64 {
@@ -138,7 +147,7 @@ impl Service {
     }
 
     /// Exactly this many requests ended so, and no other.
-    fn assert_counted(&self, protocol: &str, ok: u32, refused: &[(&str, u32)]) {
+    pub(crate) fn assert_counted(&self, protocol: &str, ok: u32, refused: &[(&str, u32)]) {
         let requests = |result| {
             let labels = [("protocol", protocol), ("result", result)];
             self.metric("spanmill_requests_total", &labels)
@@ -153,51 +162,51 @@ impl Service {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         within(self.running).await.expect("the receivers don't panic");
     }
 }
 
 /// Nothing in these tests may take this long, unless it hangs.
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("answered in time")
 }
 
-fn request() -> Vec<u8> {
+pub(crate) fn request() -> Vec<u8> {
     let spans = vec![Span { name: "GET /".into(), ..Span::default() }; 3];
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
 // ---- HTTP/1.1, by hand
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let of = |line: &'_ str| line.split_once(": ").map(|(n, _)| n.eq_ignore_ascii_case(name));
         let line = self.head.lines().find(|line| of(line) == Some(true))?;
         line.split_once(": ").map(|(_, value)| value)
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON answer")
     }
 
@@ -206,7 +215,7 @@ impl Answer {
     }
 }
 
-async fn read_answer(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
     within(async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -230,13 +239,13 @@ async fn assert_closed(stream: &mut TcpStream) {
     assert!(!rest.starts_with(b"HTTP"), "expected no answer, found {rest:?}");
 }
 
-async fn send(service: &Service, bytes: &[u8]) -> TcpStream {
+pub(crate) async fn send(service: &Service, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(service.http).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream
 }
 
-async fn post(service: &Service, headers: &str, body: &[u8]) -> Answer {
+pub(crate) async fn post(service: &Service, headers: &str, body: &[u8]) -> Answer {
     let head = format!("{TRACES}{headers}content-length: {}\r\n\r\n", body.len());
     let mut stream = send(service, &[head.as_bytes(), body].concat()).await;
     read_answer(&mut stream).await
@@ -244,21 +253,21 @@ async fn post(service: &Service, headers: &str, body: &[u8]) -> Answer {
 
 // ---- gRPC, by hand over hyper's HTTP/2
 
-type GrpcBody = BoxBody<Bytes, Infallible>;
-type Headers<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type GrpcBody = BoxBody<Bytes, Infallible>;
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
-fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
     let len = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[flag][..], &len, message].concat()
 }
 
 /// A body that begins so and never ends.
-fn unending(bytes: Vec<u8>) -> GrpcBody {
+pub(crate) fn unending(bytes: Vec<u8>) -> GrpcBody {
     let first = tokio_stream::iter([Ok(Frame::data(Bytes::from(bytes)))]);
     BoxBody::new(StreamBody::new(first.chain(tokio_stream::pending())))
 }
 
-fn whole(bytes: Vec<u8>) -> GrpcBody {
+pub(crate) fn whole(bytes: Vec<u8>) -> GrpcBody {
     BoxBody::new(Full::from(bytes))
 }
 
@@ -270,14 +279,14 @@ async fn h2(addr: SocketAddr) -> hyper::client::conn::http2::SendRequest<GrpcBod
     sender
 }
 
-struct Called {
+pub(crate) struct Called {
     http: u16,
     headers: HeaderMap,
-    status: tonic::Status,
+    pub(crate) status: tonic::Status,
     message: Bytes,
 }
 
-async fn call(service: &Service, headers: Headers<'_>, body: GrpcBody) -> Called {
+pub(crate) async fn call(service: &Service, headers: Headers<'_>, body: GrpcBody) -> Called {
     call_path(service, EXPORT, headers, body).await
 }
 
@@ -794,7 +803,7 @@ async fn what_is_in_flight_at_shutdown_is_answered() {
 
 #[test]
 fn a_closed_intake_acknowledges_nothing() {
-    let intake = intake();
+    let (intake, _) = intake();
     let body = request();
     assert_eq!(intake.take(&TenantId::single(), &body).expect("it is open").spans, 3);
     intake.close();

@@ -526,3 +526,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_wire_form_fits_into_what_is_set_aside_for_it() {
+    // The fields that are longest in comparison with their text.
+    let fields = [
+        r#"{"kind":-1},"#,
+        r#"{"kind":-1,"kind":-1,"kind":-1,"kind":-1,"kind":-1},"#,
+        r#"{"status":{"code":-1}},"#,
+        r#"{"attributes":[{"value":{"intValue":-1}}]},"#,
+        r#"{"attributes":[{"value":{"doubleValue":1}}]},"#,
+        r#"{"flags":1},"#,
+        "{},",
+    ];
+    for field in fields {
+        for n in [1, 1000, 100_000] {
+            let spans = field.repeat(n);
+            let spans = spans.trim_end_matches(',');
+            let text = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+            let wire = to_wire(text.as_bytes()).expect("well-formed");
+            assert!(wire.len() <= super::wire_bytes_max(text.as_bytes()), "{field} {n}");
+            assert_eq!(wire.capacity(), super::wire_bytes_max(text.as_bytes()), "it never grew");
+        }
+    }
+}
