@@ -33,9 +33,10 @@
 //! | what staging takes | `receiver::Memory::staging`, all requests together (`receiver::stagings`) |
 //! | what connections hold | `receiver::Memory::connections`: so many are let in, with such windows |
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
-//! | sides under one key; consumers that wait for one producer by a link | 128; 32 |
+//! | sides under one key; consumers that wait for one producer by a link | 100; 32 |
 //! | links of a span that are followed; of a request | 128; 16,384 |
 //! | an attribute's value that is read | 8 levels of lists, 10,000 elements |
+//! | attributes of a resource that are looked at | 10,000 |
 //! | attributes of a resource in `traces_target_info`; members of a trace state | 1,024; 32 |
 //! | what a template of a span name costs | a few looks over `max_label_value_length` bytes, 64 matches of a pattern (`stage`) |
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |

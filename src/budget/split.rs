@@ -68,7 +68,7 @@ impl Split {
     fn of(total: usize, claims: Claims) -> Self {
         let connections = claims.connections.min(total / 12);
         let bodies = (total / 10).min(1024 * MIB);
-        let staging = (total / 12).min(512 * MIB);
+        let staging = (total / 8).min(512 * MIB);
         let sending = claims.sent_requests.max(1).saturating_mul(SENT_REQUEST).min(total / 20);
         let rest = total - PROGRAM - connections - bodies - staging - sending;
         let series = rest / (100 + SLACK_PERCENT) * 100;

@@ -44,6 +44,8 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
         costs: Costs::default(),
     };
     config.memory = resolve_memory::split(tree, &config, problems);
+    let Split { bodies, staging, connections, .. } = config.memory;
+    config.receiver.memory = receiver::Memory { bodies, staging, connections };
     config.costs = resolve_memory::costs(&config);
     config
 }

@@ -5,14 +5,17 @@ use super::problem::Problems;
 use super::{Config, values};
 use crate::budget::{Claims, Machine, Split};
 use crate::ledger::Costs;
-use crate::{collect, remote_write};
+use crate::{collect, receiver, remote_write};
+
+/// A connection with room for a body of a usual size on its way.
+const WINDOWED: usize = 4 * receiver::CONNECTION_BYTES_MIN;
 
 /// The parts of what was written, or of what the machine gives.
 pub(super) fn split(tree: &Node, config: &Config, problems: &mut Problems) -> Split {
     let shards = config.remote_write.endpoints.iter().map(|endpoint| endpoint.max_shards);
     let claims = Claims {
         sent_requests: shards.fold(0, usize::saturating_add),
-        connections: config.receiver.connection_bytes(),
+        connections: config.receiver.connections.max_connections.max(1).saturating_mul(WINDOWED),
     };
     let written = tree.at("limits.memory");
     let Some(total) = values::size(written.as_text()) else {

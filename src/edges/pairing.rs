@@ -11,7 +11,7 @@ use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies. Each
 /// that comes looks at all of them, under the tenant's lock.
-const SAME_KEY_MAX: usize = 128;
+const SAME_KEY_MAX: usize = 100;
 /// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
 /// took all links that waited.
 const LINKED_MAX: usize = 32;

@@ -13,6 +13,8 @@ const SPAN: u32 = key(2, LEN);
 const IN_SCOPE_SPANS: &[u32] = &[key(1, LEN), SPAN, key(3, LEN)];
 
 const ATTRIBUTE: u32 = key(1, LEN);
+/// Attributes of a resource that are looked at: no resource has a hundredth of them.
+const ATTRIBUTES_MAX: usize = 10_000;
 const IN_RESOURCE: &[u32] = &[ATTRIBUTE, key(2, VARINT), key(3, LEN)];
 
 /// Calls `f` with the bytes of each `ResourceSpans` of an `ExportTraceServiceRequest`.
@@ -83,12 +85,17 @@ impl<'a> Resource<'a> {
         std::iter::once(self.first).chain(more)
     }
 
+    /// The attributes; beyond many they are stepped over.
     pub fn each_attribute(&self, mut f: impl FnMut(KeyValue<'a>)) -> Result<(), DecodeError> {
+        let mut left = ATTRIBUTES_MAX;
         for part in self.parts() {
             let mut reader = Reader::new(part, "resource");
             while let Some(key) = reader.next_key()? {
                 match key {
-                    ATTRIBUTE => f(KeyValue::read(reader.bytes()?)?),
+                    ATTRIBUTE if left > 0 => {
+                        left = left.saturating_sub(1);
+                        f(KeyValue::read(reader.bytes()?)?);
+                    }
                     _ => reader.skip(key, IN_RESOURCE)?,
                 }
             }

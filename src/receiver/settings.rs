@@ -28,13 +28,6 @@ pub struct BodyLimits {
     pub max_inflated_bytes: usize,
 }
 
-impl Settings {
-    /// What all connections may hold.
-    pub fn connection_bytes(&self) -> usize {
-        self.connections.max_connections.saturating_mul(96 << 10)
-    }
-}
-
 /// 0 = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
