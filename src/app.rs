@@ -204,7 +204,6 @@ impl App {
         Admin {
             registry: self.telemetry.registry.clone(),
             collections: Arc::clone(&self.collections),
-            trace_id_label_name: self.loaded.config.collect.trace_id_label_name.clone(),
             effective_config: self.loaded.effective.clone(),
             multitenancy: self.loaded.config.receiver.multitenancy,
             readiness: Arc::clone(&self.readiness),
@@ -262,9 +261,7 @@ impl Pipelines {
     fn pipeline(&self, tenant: Arc<Tenant>) -> Pipeline {
         let id = tenant.id();
         let sent_id = self.send_tenant_id.then(|| id.clone());
-        let open = |endpoint: &Arc<Endpoint>| {
-            endpoint.open(sent_id.clone(), &self.settings, self.max_ended)
-        };
+        let open = |endpoint: &Arc<Endpoint>| endpoint.open(sent_id.clone(), self.max_ended);
         Pipeline {
             catalog: self.collections.open(id, &self.settings, self.tenants.bounds()),
             outlets: self.endpoints.iter().map(open).collect(),

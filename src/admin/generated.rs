@@ -18,10 +18,10 @@ struct Family<'a> {
 }
 
 /// The whole page.
-pub(super) fn text(view: &View, trace_id_label_name: &str) -> String {
+pub(super) fn text(view: &View) -> String {
     let mut out = String::new();
     for family in families(view) {
-        page_family(view, &family, trace_id_label_name, &mut out);
+        page_family(view, &family, &mut out);
     }
     out.push_str("# EOF\n");
     out
@@ -52,7 +52,7 @@ fn family_of(spec: &SeriesSpec) -> (&str, &'static str) {
     }
 }
 
-fn page_family(view: &View, family: &Family<'_>, trace_id_label_name: &str, out: &mut String) {
+fn page_family(view: &View, family: &Family<'_>, out: &mut String) {
     let entries = &view.entries[family.table as usize];
     let specs = &view.specs[family.table as usize];
     if entries.iter().all(Option::is_none) {
@@ -78,12 +78,13 @@ fn page_family(view: &View, family: &Family<'_>, trace_id_label_name: &str, out:
             }
             push(out, format_args!("}} {}", number(values[i])));
             if let Some(exemplar) = exemplars.iter().find(|e| belongs(e, spec.quantity)) {
-                push_exemplar(out, exemplar, trace_id_label_name);
+                push_exemplar(out, exemplar, &view.settings.trace_id_label_name);
             }
             out.push('\n');
         }
         if family.kind != "gauge" {
-            let created = seconds(entry.created_ms);
+            let restarted = family.specs.iter().map(|(_, spec)| spec.restarted_ms).max();
+            let created = seconds(restarted.unwrap_or(i64::MIN).max(entry.created_ms));
             push(out, format_args!("{}_created{{{labels}}} {created}\n", family.name));
         }
     }
@@ -129,3 +130,7 @@ fn number(value: f64) -> String {
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
 }
+
+#[cfg(test)]
+#[path = "generated_tests.rs"]
+mod tests;

@@ -35,8 +35,6 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub struct Admin {
     pub registry: Registry,
     pub collections: Arc<Collections>,
-    /// Name of the exemplars' trace id label.
-    pub trace_id_label_name: String,
     /// The effective configuration as YAML, secrets masked.
     pub effective_config: String,
     pub multitenancy: bool,
@@ -144,9 +142,7 @@ async fn generated_text(
         },
     };
     match admin.collections.view(&tenant) {
-        Some(view) => {
-            typed(generated::CONTENT_TYPE, generated::text(&view, &admin.trace_id_label_name))
-        }
+        Some(view) => typed(generated::CONTENT_TYPE, generated::text(&view)),
         None if admin.multitenancy => {
             let text = format!("nothing has been collected for tenant {tenant} yet\n");
             (StatusCode::NOT_FOUND, text).into_response()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::families::{SeriesSpec, specs};
+use super::reload::{Next, Renewal};
 use super::settings::Settings;
 use crate::ledger::{Bounds, Event, Labels, Snapshot, Table};
 use crate::series::Values;
@@ -17,12 +18,17 @@ const SPARE_PLACES: usize = 1024;
 /// One tenant's label sets, slot by slot.
 #[derive(Debug)]
 pub struct Catalog {
-    trace_id_label_name: String,
-    common: Vec<(String, String)>,
-    specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
-    entries: [Vec<Option<Entry>>; Table::ALL.len()],
-    newest: Option<Arc<Snapshot>>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) common: Vec<(String, String)>,
+    pub(super) specs: Arc<Specs>,
+    pub(super) entries: [Vec<Option<Entry>>; Table::ALL.len()],
+    pub(super) newest: Option<Arc<Snapshot>>,
+    /// What holds from the next tick on.
+    pub(super) next: Option<Next>,
 }
+
+/// The series of every label set of each table.
+pub type Specs = [Arc<[SeriesSpec]>; Table::ALL.len()];
 
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -36,7 +42,8 @@ pub struct Entry {
 pub struct Collected {
     pub snapshot: Arc<Snapshot>,
     pub changes: Arc<[Change]>,
-    pub specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
+    pub specs: Arc<Specs>,
+    pub settings: Arc<Settings>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,12 +52,22 @@ pub enum Change {
         table: Table,
         slot: u32,
         block: Arc<Block>,
+        specs: Arc<[SeriesSpec]>,
+    },
+    /// Other series of a label set that lives.
+    Renewal {
+        table: Table,
+        slot: u32,
+        block: Arc<Block>,
+        renewal: Arc<Renewal>,
     },
     Death {
         table: Table,
         slot: u32,
-        /// The totals at the end, in slot 0.
+        specs: Arc<[SeriesSpec]>,
+        /// The totals at the end, in this slot of them.
         last: Arc<Values>,
+        last_slot: u32,
         /// The tick that had them last, and the tick that found the end.
         last_ms: i64,
         end_ms: i64,
@@ -59,13 +76,14 @@ pub enum Change {
 
 impl Catalog {
     pub fn new(settings: &Settings, tenant: &TenantId, bounds: &Bounds) -> Self {
-        let of = |table| specs(table, bounds, settings);
+        let of = |table| specs(table, bounds.of(table), settings).into();
         Self {
             common: common_labels(settings, tenant),
-            trace_id_label_name: settings.trace_id_label_name.clone(),
+            settings: Arc::new(settings.clone()),
             specs: Arc::new(Table::ALL.map(of)),
             entries: Default::default(),
             newest: None,
+            next: None,
         }
     }
 
@@ -73,17 +91,20 @@ impl Catalog {
     pub fn collect(&mut self, mut snapshot: Snapshot) -> Collected {
         let (last_ms, end_ms) = (snapshot.previous_ms, snapshot.at_ms);
         let events = std::mem::take(&mut snapshot.events);
-        let changes = events.into_iter().map(|event| self.change(event, last_ms, end_ms)).collect();
+        let mut changes = self.renew(&snapshot, &events);
+        changes.extend(events.into_iter().filter_map(|event| self.change(event, last_ms, end_ms)));
         self.entries.iter_mut().for_each(shorten);
         let snapshot = Arc::new(snapshot);
         self.newest = Some(Arc::clone(&snapshot));
-        Collected { snapshot, changes, specs: Arc::clone(&self.specs) }
+        let (specs, settings) = (Arc::clone(&self.specs), Arc::clone(&self.settings));
+        Collected { snapshot, changes: changes.into(), specs, settings }
     }
 
     /// The newest tick with its label sets, for whoever wants to show it.
     pub fn view(&self) -> Option<View> {
         let snapshot = Arc::clone(self.newest.as_ref()?);
-        Some(View { snapshot, specs: Arc::clone(&self.specs), entries: self.entries.clone() })
+        let (specs, settings) = (Arc::clone(&self.specs), Arc::clone(&self.settings));
+        Some(View { snapshot, specs, settings, entries: self.entries.clone() })
     }
 
     /// Prometheus series of each label set of a table.
@@ -91,11 +112,9 @@ impl Catalog {
         self.specs[table as usize].len()
     }
 
-    pub fn trace_id_label_name(&self) -> &str {
-        &self.trace_id_label_name
-    }
-
-    fn change(&mut self, event: Event, last_ms: i64, end_ms: i64) -> Change {
+    /// `None` where it has been told already.
+    fn change(&mut self, event: Event, last_ms: i64, end_ms: i64) -> Option<Change> {
+        let specs = |table| Arc::clone(&self.specs[table as usize]);
         match event {
             Event::Birth { table, slot, labels } => {
                 let block = Arc::new(Block::new(Labels::new(&labels), &self.common));
@@ -105,12 +124,14 @@ impl Catalog {
                     entries.resize(slot as usize + 1, None);
                 }
                 entries[slot as usize] = Some(entry);
-                Change::Birth { table, slot, block }
+                Some(Change::Birth { table, slot, block, specs: specs(table) })
             }
             Event::Death { table, slot, last } => {
-                self.entries[table as usize][slot as usize] = None;
-                Change::Death { table, slot, last: last.into(), last_ms, end_ms }
+                self.entries[table as usize][slot as usize].take()?;
+                let (specs, last) = (specs(table), last.into());
+                Some(Change::Death { table, slot, specs, last, last_slot: 0, last_ms, end_ms })
             }
+            Event::Restart { .. } => None,
         }
     }
 }
@@ -132,7 +153,8 @@ impl Settings {
 #[derive(Debug)]
 pub struct View {
     pub snapshot: Arc<Snapshot>,
-    pub specs: Arc<[Vec<SeriesSpec>; Table::ALL.len()]>,
+    pub specs: Arc<Specs>,
+    pub settings: Arc<Settings>,
     pub entries: [Vec<Option<Entry>>; Table::ALL.len()],
 }
 
@@ -146,7 +168,7 @@ fn shorten(entries: &mut Vec<Option<Entry>>) {
 }
 
 /// External labels, then the instance, then the tenant: a later one of the same name wins.
-fn common_labels(settings: &Settings, tenant: &TenantId) -> Vec<(String, String)> {
+pub(super) fn common_labels(settings: &Settings, tenant: &TenantId) -> Vec<(String, String)> {
     let mut common = settings.external_labels.clone();
     let mut set = |name: &str, value: &str| {
         if !name.is_empty() && !value.is_empty() {

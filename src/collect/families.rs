@@ -2,7 +2,8 @@
 
 use super::block::push_label;
 use super::settings::Settings;
-use crate::ledger::{Bounds, Table, Total};
+use crate::ledger::Bounds;
+use crate::ledger::{Parts, Table, Total};
 use crate::series::Values;
 
 /// One series of every label set of a table.
@@ -12,6 +13,8 @@ pub struct SeriesSpec {
     /// Upper bound of a bucket, `+Inf` for the last one.
     pub le: Option<f64>,
     pub quantity: Quantity,
+    /// Its totals began from zero at this tick, or with their label set.
+    pub restarted_ms: i64,
     /// The encoded labels `__name__` and, for a bucket, `le`.
     pub name_label: Vec<u8>,
     pub le_label: Vec<u8>,
@@ -34,14 +37,23 @@ impl Quantity {
     pub fn has_zero(self) -> bool {
         self != Self::Info
     }
+
+    pub(super) fn is_in(self, parts: Parts) -> bool {
+        match self {
+            Self::Calls => parts.calls,
+            Self::Size => parts.size,
+            Self::LatencyCount | Self::LatencySum | Self::LatencyBucket(_) => parts.latency,
+            Self::Info => false,
+        }
+    }
 }
 
-/// The series of the label sets of `table`.
-pub(super) fn specs(table: Table, bounds: &Bounds, settings: &Settings) -> Vec<SeriesSpec> {
+/// The series of the label sets of `table`; `bounds` are its histogram's.
+pub(super) fn specs(table: Table, bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
     let edges = |what: &str| format!("traces_service_graph_{what}");
-    let edge_histogram = |what: &str| histogram(&edges(what), bounds.of(table));
+    let edge_histogram = |what: &str| histogram(&edges(what), bounds);
     match table {
-        Table::SpanMetrics => span_metrics(bounds.of(table), settings),
+        Table::SpanMetrics => span_metrics(bounds, settings),
         Table::TargetInfo => vec![spec("traces_target_info", None, Quantity::Info)],
         Table::HostInfo => vec![spec(&settings.host_info_metric_name, None, Quantity::Info)],
         Table::EdgeRequests => vec![spec(&edges("request_total"), None, Quantity::Calls)],
@@ -55,7 +67,7 @@ pub(super) fn specs(table: Table, bounds: &Bounds, settings: &Settings) -> Vec<S
 
 /// Prometheus series of one label set of each table.
 pub fn series_per_set(settings: &Settings, bounds: &Bounds) -> [usize; Table::ALL.len()] {
-    Table::ALL.map(|table| specs(table, bounds, settings).len())
+    Table::ALL.map(|table| specs(table, bounds.of(table), settings).len())
 }
 
 fn span_metrics(bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
@@ -90,7 +102,8 @@ fn spec(metric: &str, le: Option<f64>, quantity: Quantity) -> SeriesSpec {
     if let Some(bound) = le {
         push_label(&mut le_label, "le", &le_text(bound));
     }
-    SeriesSpec { metric: metric.to_owned(), le, quantity, name_label, le_label }
+    let (metric, restarted_ms) = (metric.to_owned(), i64::MIN);
+    SeriesSpec { metric, le, quantity, restarted_ms, name_label, le_label }
 }
 
 /// As Tempo prints it: the shortest decimal without an exponent, `1`, `0.002`, `+Inf`.
@@ -102,9 +115,14 @@ pub fn le_text(bound: f64) -> String {
 pub fn values_of(specs: &[SeriesSpec], values: &Values, slot: u32, out: &mut Vec<f64>) {
     out.clear();
     let mut cumulative = Total::default();
+    let mut count_at = None;
     for spec in specs {
         out.push(match spec.quantity {
-            Quantity::Calls | Quantity::LatencyCount => values.calls(slot).as_f64(),
+            Quantity::Calls => values.calls(slot).as_f64(),
+            Quantity::LatencyCount => {
+                count_at = Some(out.len());
+                0.0
+            }
             Quantity::Size => values.size(slot).as_f64(),
             Quantity::LatencySum => values.latency(slot).as_f64() / 1e9,
             Quantity::LatencyBucket(bucket) => {
@@ -113,5 +131,9 @@ pub fn values_of(specs: &[SeriesSpec], values: &Values, slot: u32, out: &mut Vec
             }
             Quantity::Info => 1.0,
         });
+    }
+    // A histogram that has restarted has counted less than the calls.
+    if let Some(at) = count_at {
+        out[at] = cumulative.as_f64();
     }
 }

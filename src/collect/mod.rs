@@ -4,6 +4,7 @@ mod block;
 mod catalog;
 mod collections;
 mod families;
+mod reload;
 mod schedule;
 mod settings;
 
@@ -11,8 +12,9 @@ mod settings;
 pub use crate::ledger::{ShownExemplar, Snapshot, Table};
 pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
-pub use catalog::{Catalog, Change, Collected, Entry, SET_BYTES, SLOT_BYTES, View};
+pub use catalog::{Catalog, Change, Collected, Entry, SET_BYTES, SLOT_BYTES, Specs, View};
 pub use collections::{Collections, lock};
 pub use families::{Quantity, SeriesSpec, le_text, series_per_set, values_of};
+pub use reload::Renewal;
 pub use schedule::first_tick_after;
 pub use settings::{Families, Settings, StaleMarkers};

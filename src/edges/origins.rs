@@ -2,6 +2,8 @@
 //!
 //! A service's share of the store decides who gives way when it is full.
 
+use std::cmp::Reverse;
+
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -135,6 +137,12 @@ impl Origins {
 
     pub(super) fn service_id(&self, id: u32) -> u32 {
         self.entries[id as usize].service
+    }
+
+    /// The service with the most entries of the store, of several the first.
+    pub(super) fn largest_service(&self) -> Option<u32> {
+        let sides = (0..).zip(&self.services).map(|(id, service)| (service.n_sides, Reverse(id)));
+        sides.max().map(|(_, Reverse(id))| id)
     }
 
     pub(super) fn service(&self, service: u32) -> &Service {

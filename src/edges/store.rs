@@ -317,6 +317,13 @@ impl Store {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    /// From now on it may hold so many. Who is too many leaves as others come.
+    pub fn resize(&mut self, max_items: usize) {
+        self.max_items = max_items;
+        self.dominant = self.origins.largest_service();
+        self.dominant = self.dominant.filter(|&service| self.has_more_than_half(service));
+    }
+
     /// Applies one change. One that was decided on this store always fits.
     pub fn apply(&mut self, change: Change<'_>) {
         match change {

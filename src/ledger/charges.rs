@@ -50,6 +50,24 @@ impl World {
         }
     }
 
+    /// Label sets may cost something else from now on.
+    pub(super) fn recharge(&mut self) {
+        let mut bytes = 0;
+        for table in Table::ALL {
+            for (slot, entry) in self.state.table(table).live() {
+                let Some(labels) = self.state.table(table).labels_of(slot) else { continue };
+                let earlier = |other: &Table| {
+                    (*other as u8) < table as u8 && self.state.table(*other).find(labels).is_some()
+                };
+                if !(table.is_edge() && Table::EDGES.iter().any(earlier)) {
+                    bytes += self.set_bytes(&self.state.resident(table, labels, entry.is_overflow));
+                }
+            }
+        }
+        self.memory.pool.settle(&mut self.charged_sets, bytes, Rank::Total);
+        self.settle();
+    }
+
     /// After a batch or a tick: what is only kept to save work is given up where room is short.
     pub(super) fn tidy_up(&mut self) {
         self.settle();

@@ -138,7 +138,7 @@ impl Run {
             match step {
                 Step::Request(spans) => naive.request(spans, now),
                 Step::Tick | Step::LastTick => {
-                    now = now.max(last_tick + 2);
+                    now = now.max(last_tick + 3);
                     last_tick = now;
                     naive.expire(now);
                     if matches!(step, Step::LastTick) {

@@ -1,10 +1,13 @@
 //! Effects: what was decided, with the slots that were found, and its bytes.
 
+use std::borrow::Cow;
+
 use crate::batch::encoding::{
     BadEncoding, Decoder, put_buckets, put_bytes, put_exemplars, put_number, put_total,
 };
 use crate::batch::{BucketCount, Exemplar, Labels, Table, Total};
 use crate::edges::Change;
+use crate::series::Parts;
 
 /// One change of a tenant's state.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,11 @@ pub enum Effect<'a> {
     Tick { at_ms: i64 },
     /// The store of edge sides changes.
     Edge(Change<'a>),
+    /// Parts of the totals of all label sets of a table begin anew from zero, the histogram with these
+    /// bounds. Comes right after a tick, so that no exemplar waits.
+    Restart { table: Table, parts: Parts, bounds: Cow<'a, [f64]> },
+    /// The store of edge sides, and a tick's exemplars, may be so many from now on.
+    Resize { max_items: usize, max_exemplars: usize },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +39,8 @@ pub struct Add<'a> {
     pub calls: Total,
     pub size: u64,
     pub latency: Total,
-    pub buckets: std::borrow::Cow<'a, [BucketCount]>,
-    pub exemplars: std::borrow::Cow<'a, [Exemplar]>,
+    pub buckets: Cow<'a, [BucketCount]>,
+    pub exemplars: Cow<'a, [Exemplar]>,
 }
 
 // Kept stable: these numbers stand in logs.
@@ -42,6 +50,8 @@ const DEATH: u8 = 3;
 const SHOWN: u8 = 4;
 const TICK: u8 = 5;
 const EDGE: u8 = 6;
+const RESTART: u8 = 7;
+const RESIZE: u8 = 8;
 
 impl<'a> Effect<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -73,6 +83,16 @@ impl<'a> Effect<'a> {
                 out.push(EDGE);
                 change.encode(out);
             }
+            Self::Restart { table, parts, bounds } => {
+                out.extend_from_slice(&[RESTART, *table as u8, parts_byte(*parts)]);
+                put_number(out, bounds.len() as u128);
+                bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
+            }
+            Self::Resize { max_items, max_exemplars } => {
+                out.push(RESIZE);
+                put_number(out, *max_items as u128);
+                put_number(out, *max_exemplars as u128);
+            }
         }
     }
 
@@ -85,7 +105,17 @@ impl<'a> Effect<'a> {
         if what == EDGE {
             return Change::decode(decoder).map(Self::Edge);
         }
+        if what == RESIZE {
+            let (max_items, max_exemplars) = (decoder.int("items")?, decoder.int("exemplars")?);
+            return Ok(Self::Resize { max_items, max_exemplars });
+        }
         let table = table_of(decoder.byte("table")?)?;
+        if what == RESTART {
+            let parts = parts_of(decoder.byte("parts")?);
+            let n: usize = decoder.int("bounds")?;
+            let bounds = (0..n).map(|_| decoder.array("bound").map(f64::from_le_bytes));
+            return Ok(Self::Restart { table, parts, bounds: bounds.collect::<Result<_, _>>()? });
+        }
         let slot = decoder.int("slot")?;
         Ok(match what {
             BIRTH => Self::Birth {
@@ -118,6 +148,14 @@ fn put_place(out: &mut Vec<u8>, what: u8, table: Table, slot: u32) {
 
 fn table_of(byte: u8) -> Result<Table, BadEncoding> {
     Table::ALL.get(usize::from(byte)).copied().ok_or(BadEncoding("table"))
+}
+
+fn parts_byte(parts: Parts) -> u8 {
+    u8::from(parts.calls) | u8::from(parts.size) << 1 | u8::from(parts.latency) << 2
+}
+
+fn parts_of(byte: u8) -> Parts {
+    Parts { calls: byte & 1 != 0, size: byte & 2 != 0, latency: byte & 4 != 0 }
 }
 
 /// Times may lie before 1970 where a test says so.

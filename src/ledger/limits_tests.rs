@@ -105,6 +105,7 @@ impl Watched {
                     let n = u64::try_from(last.calls(0).whole).expect("few");
                     *self.ended.entry((*table, labels)).or_default() += n;
                 }
+                Event::Restart { .. } => panic!("nothing is reloaded here"),
             }
         }
         self.newest = Some(snapshot);

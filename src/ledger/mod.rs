@@ -21,6 +21,7 @@ pub use crate::batch::{
     Bounds, Discarded, Exemplar, Labels, Limited, Processor, Repaired, Table, Total,
 };
 pub use crate::edges::{Connection, End};
+pub use crate::series::Parts;
 pub use effects::Effect;
 pub use memory::{Costs, Memory};
 pub use settings::{EdgeSeries, Settings};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Exemplar, Table};
-use crate::series::Values;
+use crate::series::{Parts, Values};
 
 /// One tick of one tenant. Nothing in it is shared with the state.
 #[derive(Debug, Clone)]
@@ -32,6 +32,12 @@ pub enum Event {
         slot: u32,
         last: Box<Values>,
     },
+    /// Before all others: parts of the totals of all label sets of a table began anew from zero, right
+    /// after the tick before.
+    Restart {
+        table: Table,
+        parts: Parts,
+    },
 }
 
 /// An exemplar that goes out with this tick, on the bucket series that its latency falls into.
@@ -57,6 +63,11 @@ impl Snapshot {
 
     pub fn values(&self, table: Table) -> &Values {
         &self.values[table as usize]
+    }
+
+    /// The same, to be kept longer than the tick.
+    pub fn kept_values(&self, table: Table) -> Arc<Values> {
+        Arc::clone(&self.values[table as usize])
     }
 
     /// The exemplars of one label set.

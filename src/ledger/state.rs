@@ -73,6 +73,25 @@ impl State {
         Resident { table, labels, is_overflow, n_series: self.n_series[table as usize], is_alone }
     }
 
+    /// Other limits, by which those that live are counted anew; nobody is sent away.
+    pub(super) fn recount(&mut self, settings: &Settings) {
+        self.limits = settings.limits;
+        self.n_series = Table::ALL.map(|table| settings.n_series(table));
+        let mut census = Census::default();
+        for table in Table::ALL {
+            for (slot, entry) in self.table(table).live() {
+                let Some(labels) = self.table(table).labels_of(slot) else { continue };
+                let counted = |other: &Table| {
+                    (*other as u8) < table as u8 && self.table(*other).find(labels).is_some()
+                };
+                let is_alone = !(table.is_edge() && Table::EDGES.iter().any(counted));
+                let who = Resident { is_alone, ..self.resident(table, labels, entry.is_overflow) };
+                census.birth(&who, &self.limits);
+            }
+        }
+        self.census = census;
+    }
+
     /// More or fewer edge sides may wait; nobody is sent away.
     pub(super) fn set_max_items(&mut self, max_items: usize) {
         self.edges.set_max_items(max_items);
@@ -103,6 +122,13 @@ impl State {
                 self.pending.clear();
             }
             Effect::Edge(change) => self.fold_edge(*change),
+            Effect::Restart { table, parts, bounds } => {
+                self.table_mut(*table).restart(*parts, bounds);
+            }
+            Effect::Resize { max_items, max_exemplars } => {
+                self.edges.resize(*max_items);
+                self.pending.set_max(*max_exemplars);
+            }
         }
     }
 

@@ -1,5 +1,9 @@
 //! One tenant: its state behind its lock.
 
+// A child, so that nobody else sees into a world.
+#[path = "reload.rs"]
+mod reload;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,8 +22,8 @@ use crate::batch::{
 use crate::edges::{self, Book, Change, Edge, End};
 use crate::tenant::TenantId;
 
-/// Ticks of a tenant are at least so far apart: room for a zero and for a marker between them.
-const TICK_DISTANCE_MS: i64 = 2;
+/// Ticks of a tenant are at least so far apart: room for a marker and for a zero between them.
+const TICK_DISTANCE_MS: i64 = 3;
 
 #[derive(Debug)]
 pub struct Tenant {
@@ -167,6 +171,8 @@ impl World {
 
     /// `log` sees every effect, in order.
     fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        // A tick may be ahead of the clock; what comes after it has not been collected with it.
+        let at_ms = at_ms.max(self.state.last_tick_ms());
         for row in &batch.rows {
             self.row(batch, row, at_ms, log);
         }
@@ -321,7 +327,14 @@ impl World {
                 let last = Box::new(self.state.table(table).values().only(slot));
                 self.events.push(Event::Death { table, slot, last });
             }
-            Effect::Add(_) | Effect::Shown { .. } | Effect::Tick { .. } | Effect::Edge(_) => {}
+            Effect::Restart { table, parts, .. } => {
+                self.events.push(Event::Restart { table, parts });
+            }
+            Effect::Add(_)
+            | Effect::Shown { .. }
+            | Effect::Tick { .. }
+            | Effect::Edge(_)
+            | Effect::Resize { .. } => {}
         }
         self.state.fold(effect);
         log(effect);

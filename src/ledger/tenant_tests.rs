@@ -5,6 +5,7 @@ use crate::batch::encoding::Decoder;
 use crate::batch::{BucketCount, Exemplar, Range, Row, Total, push_label};
 use crate::edges;
 use crate::ledger::EdgeSeries;
+use crate::series::Parts;
 use proptest::prelude::*;
 
 const SEED: [u64; 4] = [1, 2, 3, 4];
@@ -36,6 +37,8 @@ enum Step {
     EndAll,
     /// Time goes on, in seconds.
     Wait(u64),
+    /// With so many bounds, what restarts of each table, and what each store may hold.
+    Reload(usize, [Parts; Table::ALL.len()], usize),
 }
 
 /// One row: which label set, how many spans in which bucket, and its weight's fraction.
@@ -79,14 +82,30 @@ fn batch() -> impl Strategy<Value = Batch> {
     })
 }
 
+fn parts() -> impl Strategy<Value = Parts> {
+    let of = |n: u8| Parts { calls: n == 1, size: n == 2, latency: n == 3 };
+    (0..9_u8).prop_map(of)
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => batch().prop_map(|batch| Step::Apply(Box::new(batch))),
         3 => Just(Step::Tick),
         1 => Just(Step::EndAll),
         3 => (0..90_u64).prop_map(Step::Wait),
+        2 => (1..5_usize, prop::array::uniform9(parts()), 1..60_usize)
+            .prop_map(|(n, restart, max)| Step::Reload(n, restart, max)),
     ];
     prop::collection::vec(step, 0..40)
+}
+
+/// A batch that knows no more buckets than there are.
+fn staged_under(bounds: &[f64], batch: &Batch) -> Batch {
+    let mut batch = batch.clone();
+    let last = u32::try_from(bounds.len()).expect("a few");
+    batch.buckets.iter_mut().for_each(|bucket| bucket.bucket = bucket.bucket.min(last));
+    batch.exemplars.iter_mut().for_each(|exemplar| exemplar.bucket = exemplar.bucket.min(last));
+    batch
 }
 
 /// Runs the steps; answers the encoded effects and the state at the end.
@@ -99,12 +118,26 @@ fn run(seed: [u64; 4], steps: &[Step]) -> (Vec<u8>, Vec<u8>) {
         let mut write = |effect: &Effect<'_>| effect.encode(&mut log);
         let at_ms = world.tick_ms(now);
         match step {
-            Step::Apply(batch) => world.apply(batch, ms(now), &mut write),
+            Step::Apply(batch) => {
+                let bounds = &world.state.table(Table::SpanMetrics).values().layout().bounds;
+                let batch = staged_under(bounds, batch);
+                world.apply(&batch, ms(now), &mut write);
+            }
             Step::Wait(seconds) => now += Duration::from_secs(*seconds),
             Step::Tick => {
                 world.expire_edges(at_ms, &mut write);
                 let deaths = decide::deaths(&world.state, &settings(), at_ms);
                 world.tick(at_ms, &deaths, &mut write);
+            }
+            Step::Reload(n, restart, max) => {
+                let first = [0.1, 1.0, 10.0, 100.0];
+                let bounds = Bounds { span_metrics: first[..*n].into(), ..bounds() };
+                let mut settings = settings();
+                (settings.edges.max_items, settings.max_exemplars_per_tick) = (*max, *max / 4);
+                world.reload(settings, &bounds, restart, now, &mut write);
+                let [span_metrics, edges] = [Table::SpanMetrics, Table::EdgeServer]
+                    .map(|table| world.state.table(table).values().layout().bounds.len());
+                assert_eq!((span_metrics, edges), (*n, 2));
             }
             Step::EndAll => {
                 let deaths: Vec<_> =
@@ -145,6 +178,45 @@ proptest! {
     }
 }
 
+#[test]
+fn what_comes_after_a_tick_that_is_ahead_of_the_clock_does_not_end_uncollected() {
+    let tenant = tenant(SEED);
+    let now = Duration::from_secs(1_000);
+    tenant.apply(&one_call("cart"), now);
+    (0..2).for_each(|_| drop(tenant.tick(now)));
+    tenant.apply(&one_call("cart"), now);
+    let next = tenant.tick(now + STALE * 2);
+    assert!(next.events.is_empty(), "{:?}", next.events);
+    assert_eq!(next.values(Table::SpanMetrics).calls(0), Total::of(2));
+}
+
+#[test]
+fn what_restarts_begins_from_zero_and_everything_else_stays() {
+    let tenant = tenant(SEED);
+    let now = Duration::from_secs(1_000);
+    tenant.apply(&one_call("cart"), now);
+    let none = [Parts::default(); Table::ALL.len()];
+    assert!(tenant.reload(settings(), &bounds(), &none, now).is_none(), "nothing restarts");
+    let other = Bounds { span_metrics: vec![5.0], ..bounds() };
+    let last = tenant.reload(settings(), &other, &none, now).expect("a histogram restarts");
+    let of = |snapshot: &Snapshot| {
+        let values = snapshot.values(Table::SpanMetrics);
+        let buckets = [0, 1].map(|bucket| values.bucket(0, bucket));
+        [values.calls(0), values.size(0), values.latency(0), buckets[0], buckets[1]]
+            .map(|total| total.whole)
+    };
+    assert_eq!((of(&last), last.events.len()), ([1, 10, 5, 1, 0], 1));
+    tenant.apply(&one_call("cart"), now);
+    let next = tenant.tick(now);
+    assert_eq!(of(&next), [2, 20, 5, 1, 0]);
+    let expected = Parts { latency: true, ..Parts::default() };
+    let [Event::Restart { table: Table::SpanMetrics, parts }] = next.events[..] else {
+        panic!("{:?}", next.events)
+    };
+    assert_eq!((parts, next.previous_ms), (expected, last.at_ms));
+    assert_eq!(tenant.label_sets().len(), 1);
+}
+
 fn one_call(service: &str) -> Batch {
     let mut batch = Batch::default();
     push_label(&mut batch.text, "service", service);
@@ -180,9 +252,9 @@ fn a_label_set_ends_at_the_first_tick_after_the_stale_duration_and_comes_back_fr
 }
 
 #[test]
-fn ticks_are_two_milliseconds_apart_even_when_the_clock_stands() {
+fn ticks_leave_room_for_a_marker_and_a_zero_even_when_the_clock_stands() {
     let tenant = tenant(SEED);
     let now = Duration::from_secs(1_000);
     let at: Vec<i64> = (0..3).map(|_| tenant.tick(now).at_ms).collect();
-    assert_eq!(at, [1_000_000, 1_000_002, 1_000_004]);
+    assert_eq!(at, [1_000_000, 1_000_003, 1_000_006]);
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::relabel::{RelabelConfig, apply};
 use crate::budget::{Pool, Rank};
-use crate::collect::{Block, Change, Collected, SeriesSpec, Table, Values, le_text, push_label};
+use crate::collect::{
+    Block, Change, Collected, Renewal, SeriesSpec, StaleMarkers, Table, Values, le_text, push_label,
+};
 
 /// What the slot of a label set takes while the list of them grows.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Live>>();
@@ -20,6 +22,9 @@ const ENDED_BYTES: usize = 256;
 
 /// An hour: what receivers take at least of samples that are older than their newest.
 const OLD_MS: i64 = 3_600_000;
+
+/// So long before a tick are the markers of series that restart with it.
+const RESTART_MS: i64 = 2;
 
 /// Labels of a series after relabelling, encoded; `None` where a rule dropped it.
 pub(super) type Relabelled = Arc<[Option<Box<[u8]>>]>;
@@ -77,7 +82,14 @@ pub(super) struct Ended {
     pub(super) table: Table,
     pub(super) block: Arc<Block>,
     pub(super) relabelled: Option<Relabelled>,
+    pub(super) specs: Arc<[SeriesSpec]>,
     pub(super) last: Arc<Values>,
+    /// Of `last`.
+    pub(super) slot: u32,
+    /// The label set lives, and some of its series go on.
+    renewal: Option<Arc<Renewal>>,
+    /// They were in doubt: their zero and their last value go along.
+    settles: bool,
     pub(super) zero_ms: Option<i64>,
     pub(super) value_ms: Option<i64>,
     pub(super) marker_ms: Option<i64>,
@@ -96,14 +108,10 @@ pub(super) enum Unit {
 }
 
 impl Births {
-    pub(super) fn new(
-        relabel: Arc<[RelabelConfig]>,
-        markers: bool,
-        max_ended_series: usize,
-    ) -> Self {
+    pub(super) fn new(relabel: Arc<[RelabelConfig]>, max_ended_series: usize) -> Self {
         Self {
             relabel,
-            markers,
+            markers: true,
             live: Default::default(),
             ended: BTreeMap::new(),
             next_ended: 0,
@@ -125,31 +133,80 @@ impl Births {
     /// Takes in what has changed since the tick before. Answers how many samples were given up
     /// because too many series wait for their end.
     pub(super) fn apply(&mut self, collected: &Collected) -> usize {
+        self.markers = collected.settings.stale_markers != StaleMarkers::Off;
         let mut given_up = 0;
         for change in &*collected.changes {
             match change {
-                Change::Birth { table, slot, block } => {
-                    let specs = &collected.specs[*table as usize];
-                    let relabelled = self.relabelled(block, specs);
-                    let slots = &mut self.live[*table as usize];
-                    if slots.len() <= *slot as usize {
-                        slots.resize(*slot as usize + 1, None);
-                    }
-                    let block = Arc::clone(block);
-                    let after = self.last_ended.get(&(*table, Arc::clone(&block))).copied();
-                    slots[*slot as usize] =
-                        Some(Live { block, relabelled, birth: Birth::Unsent, after });
+                Change::Birth { table, slot, block, specs } => {
+                    self.begin((*table, *slot), block, specs);
                 }
-                Change::Death { table, slot, last, last_ms, end_ms } => {
-                    let n_series = collected.specs[*table as usize].len();
-                    let end = End { last: Arc::clone(last), last_ms: *last_ms, end_ms: *end_ms };
-                    given_up += self.end((*table, *slot), end, n_series);
+                Change::Renewal { table, slot, block, renewal } => {
+                    given_up += self.renew((*table, *slot), block, renewal);
+                }
+                Change::Death { table, slot, specs, last, last_slot, last_ms, end_ms } => {
+                    let end = End {
+                        specs: Arc::clone(specs),
+                        last: Arc::clone(last),
+                        slot: *last_slot,
+                        renewal: None,
+                        last_ms: *last_ms,
+                        marker_ms: *end_ms,
+                    };
+                    given_up += self.end((*table, *slot), end);
                 }
             }
         }
         for live in &mut self.live {
             shorten(live);
         }
+        given_up
+    }
+
+    fn begin(&mut self, (table, slot): (Table, u32), block: &Arc<Block>, specs: &[SeriesSpec]) {
+        let relabelled = self.relabelled(block, specs);
+        let block = Arc::clone(block);
+        let after = self.last_ended.get(&(table, Arc::clone(&block))).copied();
+        let slots = &mut self.live[table as usize];
+        if slots.len() <= slot as usize {
+            slots.resize(slot as usize + 1, None);
+        }
+        slots[slot as usize] = Some(Live { block, relabelled, birth: Birth::Unsent, after });
+    }
+
+    /// What does not go on ends, and the label set begins anew, but for what goes on: the endpoint has
+    /// that, or it has nothing of the label set, or what has ended settles whether it has.
+    fn renew(
+        &mut self,
+        (table, slot): (Table, u32),
+        block: &Arc<Block>,
+        renewal: &Arc<Renewal>,
+    ) -> usize {
+        let unit = Unit::Live(table, slot);
+        let Some(live) = self.live(table, slot) else { return 0 };
+        let has_nothing = live.birth == Birth::Unsent;
+        let places = renewal.places.iter().enumerate();
+        let going_on = places.filter_map(|(series, place)| Some((series, (*place)?)));
+        let (mut begun, mut left_out) = (Vec::new(), Vec::new());
+        for (series, place) in going_on {
+            if !has_nothing || self.has_begun(unit, place) {
+                begun.push((unit, series));
+            }
+            if self.is_left_out(unit, place) {
+                left_out.push((unit, series));
+            }
+        }
+        let end = End {
+            specs: Arc::clone(&renewal.before),
+            last: Arc::clone(&renewal.last),
+            slot,
+            renewal: Some(Arc::clone(renewal)),
+            last_ms: renewal.last_ms,
+            marker_ms: renewal.next_ms - RESTART_MS,
+        };
+        let given_up = self.end((table, slot), end);
+        self.begin((table, slot), block, &renewal.after);
+        self.begun.extend(begun);
+        self.left_out.extend(left_out);
         given_up
     }
 
@@ -173,7 +230,7 @@ impl Births {
         Some(series.collect())
     }
 
-    fn end(&mut self, (table, slot): (Table, u32), end: End, n_series: usize) -> usize {
+    fn end(&mut self, (table, slot): (Table, u32), end: End) -> usize {
         let unit = Unit::Live(table, slot);
         let Some(live) = self.live[table as usize][slot as usize].take() else { return 0 };
         let (zero_ms, has_last, attempt) = match live.birth {
@@ -184,8 +241,15 @@ impl Births {
         let (left_out, begun) =
             (take_marks(&mut self.left_out, unit), take_marks(&mut self.begun, unit));
         let value_ms = (!has_last).then_some(end.last_ms);
-        let marker_ms = self.markers.then_some(end.end_ms);
-        if value_ms.is_none() && marker_ms.is_none() {
+        let marker_ms = self.markers.then_some(end.marker_ms);
+        let settles = attempt.is_some();
+        let End { specs, last, slot, renewal, .. } = end;
+        let n_going_on = match &renewal {
+            Some(renewal) if !settles => renewal.goes_on.iter().filter(|goes_on| **goes_on).count(),
+            _ => 0,
+        };
+        let n_series = specs.len() - n_going_on;
+        if n_series == 0 || value_ms.is_none() && marker_ms.is_none() {
             return 0;
         }
         let number = self.next_ended;
@@ -194,12 +258,15 @@ impl Births {
         self.begun.extend(begun.into_iter().map(|series| (Unit::Ended(number), series)));
         let Live { block, relabelled, after, .. } = live;
         self.last_ended.insert((table, Arc::clone(&block)), number);
-        let last = end.last;
         let mut ended = Ended {
             table,
             block,
             relabelled,
+            specs,
             last,
+            slot,
+            renewal,
+            settles,
             zero_ms,
             value_ms,
             marker_ms,
@@ -371,10 +438,17 @@ fn take_marks(marks: &mut BTreeSet<(Unit, usize)>, unit: Unit) -> Vec<usize> {
     all.into_iter().map(|(_, series)| series).collect()
 }
 
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod reload_tests;
+
 struct End {
+    specs: Arc<[SeriesSpec]>,
     last: Arc<Values>,
+    slot: u32,
+    renewal: Option<Arc<Renewal>>,
     last_ms: i64,
-    end_ms: i64,
+    marker_ms: i64,
 }
 
 impl Drop for Births {
@@ -396,6 +470,12 @@ impl Ended {
     pub(super) fn is_old(&self, at_ms: i64) -> bool {
         let newest = self.marker_ms.or(self.value_ms).unwrap_or(i64::MIN);
         newest < at_ms.saturating_sub(OLD_MS)
+    }
+
+    /// Whether a series has its end here; `None` where it is not concerned at all.
+    pub(super) fn ends(&self, series: usize) -> Option<bool> {
+        let goes_on = self.renewal.as_ref().is_some_and(|renewal| renewal.goes_on[series]);
+        (!goes_on || self.settles).then_some(!goes_on)
     }
 
     pub(super) fn n_samples_each(&self) -> usize {

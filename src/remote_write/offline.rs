@@ -26,12 +26,8 @@ pub struct Sent {
 impl Offline {
     pub fn new(relabel: &[RelabelConfig], max_samples_per_send: usize) -> Self {
         Self {
-            births: Births::new(relabel.into(), true, usize::MAX),
-            form: Form {
-                max_samples: max_samples_per_send,
-                send_exemplars: true,
-                trace_id_label_name: "traceID".to_owned(),
-            },
+            births: Births::new(relabel.into(), usize::MAX),
+            form: Form { max_samples: max_samples_per_send, send_exemplars: true },
             raw: Vec::new(),
             encoder: snap::raw::Encoder::new(),
         }

@@ -61,12 +61,31 @@ pub(super) struct Contents {
 pub(super) struct Form {
     pub(super) max_samples: usize,
     pub(super) send_exemplars: bool,
-    pub(super) trace_id_label_name: String,
 }
 
 impl Request {
     pub(super) fn units(&self) -> impl Iterator<Item = Unit> {
         self.items.iter().map(|item| item.unit)
+    }
+
+    /// Takes out label sets that had ended before and whose end goes with another request, or waits
+    /// itself; whether there were any.
+    pub(super) fn put_in_order(&mut self, births: &Births) -> bool {
+        let n = self.items.len();
+        let mut kept: Vec<Item> = Vec::with_capacity(n);
+        for item in std::mem::take(&mut self.items) {
+            let before = births.predecessor(item.unit);
+            if before.is_none_or(|before| kept.iter().any(|other| other.unit == before)) {
+                kept.push(item);
+            }
+        }
+        self.items = kept;
+        self.items.len() < n
+    }
+
+    /// Whether a unit is followed by the same label set as it was later.
+    fn goes_before_another(&self, births: &Births, unit: Unit) -> bool {
+        self.units().any(|other| births.predecessor(other) == Some(unit))
     }
 }
 
@@ -153,19 +172,18 @@ impl Bin {
 
 /// `None` where the label set has nothing to send any more.
 fn size(births: &Births, collected: &Collected, unit: Unit) -> Option<Size> {
-    let (table, block, samples_each, n_exemplars) = match unit {
+    let (specs, block, samples_each, n_exemplars) = match unit {
         Unit::Live(table, slot) => {
             let live = births.live(table, slot)?;
             let zero = usize::from(!matches!(live.birth, Birth::Accepted { .. }));
             let exemplars = collected.snapshot.exemplars_of(table, slot).len() * 2;
-            (table, &live.block, 1 + zero, exemplars)
+            (&collected.specs[table as usize], &live.block, 1 + zero, exemplars)
         }
         Unit::Ended(number) => {
             let ended = births.ended(number)?;
-            (ended.table, &ended.block, ended.n_samples_each(), 0)
+            (&ended.specs, &ended.block, ended.n_samples_each(), 0)
         }
     };
-    let specs = &collected.specs[table as usize];
     let labels = |spec: &SeriesSpec| block.len() + spec.name_label.len() + spec.le_label.len();
     let each = SERIES_BYTES + samples_each * SAMPLE_BYTES;
     let n_bytes: usize = specs.iter().map(|spec| labels(spec) + each).sum();
@@ -197,11 +215,14 @@ pub(super) fn encode(
                     writer.live(item, live, specs, &values, exemplars);
                 }
             }
+            // What came after it is there: so is all of it.
+            Unit::Ended(_)
+                if zeros == Zeros::OnlyMarkers
+                    && request.goes_before_another(births, item.unit) => {}
             Unit::Ended(number) => {
                 if let Some(ended) = births.ended(number) {
-                    let specs = &collected.specs[ended.table as usize];
-                    values_of(specs, &ended.last, 0, &mut values);
-                    writer.ended(item, ended, specs, &values);
+                    values_of(&ended.specs, &ended.last, ended.slot, &mut values);
+                    writer.ended(item, ended, &values);
                 }
             }
         }
@@ -245,13 +266,15 @@ impl Writer<'_> {
         }
     }
 
-    fn ended(&mut self, item: &Item, ended: &Ended, specs: &[SeriesSpec], values: &[f64]) {
-        for series in item.from..item.to {
-            let spec = &specs[series];
+    fn ended(&mut self, item: &Item, ended: &Ended, values: &[f64]) {
+        for (series, &value) in values.iter().enumerate().take(item.to).skip(item.from) {
+            let Some(ends) = ended.ends(series) else { continue };
+            let spec = &ended.specs[series];
             let zero = ended.zero_ms.filter(|_| self.needs_zero((item.unit, series), spec));
             let zero = zero.map(|ms| Sample::new(0.0, ms));
-            let value = ended.value_ms.map(|ms| Sample::new(values[series], ms));
-            let marker = ended.marker_ms.map(|at_ms| Sample { bits: STALE, at_ms });
+            let value = ended.value_ms.map(|ms| Sample::new(value, ms));
+            let marker = ended.marker_ms.filter(|_| ends);
+            let marker = marker.map(|at_ms| Sample { bits: STALE, at_ms });
             let samples = match self.zeros {
                 Zeros::WhereBirthsNeedThem => [zero, value, marker],
                 Zeros::Without => [None, value, marker],
@@ -312,7 +335,7 @@ impl Writer<'_> {
         #[expect(clippy::cast_precision_loss, reason = "seconds of a latency, as in its bucket")]
         let seconds = shown.exemplar.latency_nano as f64 / 1e9;
         let exemplar = &shown.exemplar;
-        let name = &self.form.trace_id_label_name;
+        let name = &self.collected.settings.trace_id_label_name;
         let (trace_id, span_id) = (&exemplar.trace_id, &exemplar.span_id);
         Some(EncodedExemplar::new(name, trace_id, span_id, seconds, shown.exemplar_ms))
     }

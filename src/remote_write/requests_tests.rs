@@ -51,12 +51,8 @@ impl Bench {
         Self {
             catalog: Catalog::new(&settings, &id, &bounds),
             tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
-            births: Births::new(Arc::from([]), true, max_ended_series),
-            form: Form {
-                max_samples,
-                send_exemplars: true,
-                trace_id_label_name: "traceID".to_owned(),
-            },
+            births: Births::new(Arc::from([]), max_ended_series),
+            form: Form { max_samples, send_exemplars: true },
             now_ms: START_MS,
             collected: None,
             given_up: 0,

@@ -19,7 +19,7 @@ use super::inbox::Inbox;
 use super::requests::{Contents, Form, Plan, Request, Zeros, encode, pack};
 use crate::budget::Pool;
 use crate::clock::Clock;
-use crate::collect::{Collected, Settings, StaleMarkers};
+use crate::collect::Collected;
 use crate::telemetry::{Dropped, RemoteWriteMetrics};
 use crate::tenant::TenantId;
 
@@ -81,16 +81,10 @@ impl Endpoint {
 
     /// Starts to send one tenant's ticks. `tenant` is the id that requests carry, if any.
     /// At most `max_ended` of its series wait for their end to be sent.
-    pub fn open(
-        self: &Arc<Self>,
-        tenant: Option<TenantId>,
-        collect: &Settings,
-        max_ended: usize,
-    ) -> Outlet {
-        let markers = collect.stale_markers != StaleMarkers::Off;
+    pub fn open(self: &Arc<Self>, tenant: Option<TenantId>, max_ended: usize) -> Outlet {
         let relabel = self.settings.write_relabel_configs.as_slice().into();
         let inbox = Arc::new(Inbox::default());
-        let mut births = Births::new(relabel, markers, max_ended);
+        let mut births = Births::new(relabel, max_ended);
         births.set_pool(Arc::clone(&self.pool));
         let sender = Sender {
             endpoint: Arc::clone(self),
@@ -99,9 +93,7 @@ impl Endpoint {
             form: Form {
                 max_samples: self.settings.max_samples_per_send,
                 send_exemplars: self.settings.send_exemplars,
-                trace_id_label_name: collect.trace_id_label_name.clone(),
             },
-            interval: collect.collection_interval,
             inbox: Arc::clone(&inbox),
             resume: Mutex::default(),
             told: Mutex::default(),
@@ -115,7 +107,6 @@ struct Sender {
     tenant: Option<TenantId>,
     births: Mutex<Births>,
     form: Form,
-    interval: Duration,
     inbox: Arc<Inbox>,
     /// Where the tick before was cut off by its successor: the place among its requests, and the
     /// first label set there.
@@ -177,10 +168,11 @@ impl Sender {
         self.rotate(&mut live);
         let n = u32::try_from(ended.len() + live.len()).unwrap_or(u32::MAX).max(1);
         let draining = self.inbox.closed_at().is_some();
+        let interval = collected.settings.collection_interval;
         let delivery = Delivery {
             sender: self,
             collected,
-            spacing: if draining { Duration::ZERO } else { self.interval / 2 / n },
+            spacing: if draining { Duration::ZERO } else { interval / 2 / n },
             accepted_any: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
         };
@@ -282,17 +274,8 @@ impl Delivery<'_> {
 
     /// Without label sets that had ended before and whose end has still to be sent.
     fn in_order(&self, mut request: Request) -> Request {
-        let births = self.births();
-        let waits: Vec<Unit> = request
-            .units()
-            .filter(|unit| match births.predecessor(*unit) {
-                None => false,
-                Some(before) => !request.units().any(|other| other == before),
-            })
-            .collect();
-        if !waits.is_empty() {
+        if request.put_in_order(&self.births()) {
             self.set_incomplete();
-            request.items.retain(|item| !waits.contains(&item.unit));
         }
         request
     }

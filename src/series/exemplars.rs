@@ -39,6 +39,10 @@ impl Pending {
         Self { best: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)), max }
     }
 
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// `shown` tells when a label set last showed one.
     pub fn add(
         &mut self,

@@ -10,6 +10,34 @@ pub struct Layout {
     pub bounds: Vec<f64>,
 }
 
+/// Some of a label set's totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    pub calls: bool,
+    pub size: bool,
+    /// The histogram: buckets, sum and count.
+    pub latency: bool,
+}
+
+impl Parts {
+    pub const ALL: Self = Self { calls: true, size: true, latency: true };
+
+    pub fn any(self) -> bool {
+        self.calls || self.size || self.latency
+    }
+
+    /// Those that label sets of this shape have.
+    #[must_use]
+    pub fn within(self, shape: Shape) -> Self {
+        let histogram = shape == Shape::Histogram;
+        Self {
+            calls: self.calls && shape != Shape::Info,
+            size: self.size && histogram,
+            latency: self.latency && histogram,
+        }
+    }
+}
+
 impl Layout {
     pub fn of(table: Table, bounds: &Bounds) -> Self {
         Self { shape: table.shape(), bounds: bounds.of(table).to_vec() }
@@ -20,6 +48,19 @@ impl Layout {
     /// Two words, low one first.
     pub(super) const LATENCY: usize = 2;
     pub(super) const BUCKETS: usize = 4;
+
+    /// Where the words of all other parts stand.
+    pub(super) fn words_without(&self, parts: Parts) -> Vec<std::ops::Range<usize>> {
+        [
+            (parts.calls, Self::CALLS..Self::SIZE),
+            (parts.size, Self::SIZE..Self::LATENCY),
+            (parts.latency, Self::LATENCY..self.words()),
+        ]
+        .into_iter()
+        .filter(|(without, words)| !without && !words.is_empty() && words.end <= self.words())
+        .map(|(_, words)| words)
+        .collect()
+    }
 
     /// With `+Inf`; none without a histogram.
     pub fn n_buckets(&self) -> u32 {

@@ -7,7 +7,7 @@ mod slab;
 mod table;
 
 pub use exemplars::{Pending, Picked};
-pub use layout::Layout;
+pub use layout::{Layout, Parts};
 pub use quantile::histogram_quantile;
 pub use slab::{CHUNK_ROWS, Slab};
 pub use table::{Addition, SeriesTable, Slot, Values};

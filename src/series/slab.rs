@@ -1,5 +1,7 @@
 //! Rows of equal length in chunks that never move: growing copies nothing, a snapshot is a memcpy.
 
+use std::ops::Range;
+
 /// Rows in one chunk of a slab that grows.
 /// Few, as a tenant with few label sets holds one of each table.
 pub const CHUNK_ROWS: usize = 128;
@@ -50,6 +52,20 @@ impl<T: Copy + Default> Slab<T> {
         &mut self.chunks[row / self.chunk_rows][start..start + self.width]
     }
 
+    /// As many rows of another width; these parts of them are as they are here, the others empty.
+    #[must_use]
+    pub fn relaid(&self, width: usize, kept: &[Range<usize>]) -> Self {
+        let mut relaid = Self::new(width);
+        let n_rows = self.chunks.len() * self.chunk_rows;
+        for row in 0..n_rows {
+            relaid.grow(row);
+            for part in kept {
+                relaid.row_mut(row)[part.clone()].copy_from_slice(&self.row(row)[part.clone()]);
+            }
+        }
+        relaid
+    }
+
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
@@ -70,6 +86,17 @@ mod tests {
         assert_eq!(slab.row(1), [0; 0]);
         assert_eq!(slab.chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), 3);
         assert_eq!(Slab::<u64>::of_row(&[]).row(0), [0; 0]);
+    }
+
+    #[test]
+    fn rows_of_another_width_keep_the_parts_that_are_told() {
+        let mut slab = Slab::new(3);
+        slab.grow(1500);
+        slab.row_mut(1500).copy_from_slice(&[1, 2, 3]);
+        let relaid = slab.relaid(5, &[0..1, 2..3]);
+        assert_eq!(relaid.row(1500), [1, 0, 3, 0, 0]);
+        assert_eq!(relaid.row(2047), [0; 5]);
+        assert!(Slab::<u64>::new(3).relaid(5, &[]).is_empty());
     }
 
     #[test]

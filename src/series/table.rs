@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use super::layout::Layout;
+use super::layout::{Layout, Parts};
 use super::slab::{CHUNK_ROWS, Slab};
 use crate::batch::encoding::{put_bytes, put_number};
 use crate::batch::{BucketCount, Labels, Shape, Total};
@@ -225,6 +225,12 @@ impl SeriesTable {
         self.index.shrink_to_fit(|&i| slot_of(chunks, i).hash);
     }
 
+    /// Begins these parts of all totals anew from zero, the histogram with these bounds. Other parts,
+    /// and the label sets in their slots, stay.
+    pub fn restart(&mut self, parts: Parts, bounds: &[f64]) {
+        self.values.restart(parts, bounds);
+    }
+
     /// Everything that the table holds, in slot order; the index and what is free follow from it.
     pub fn dump(&self, out: &mut Vec<u8>) {
         put_number(out, self.n_slots as u128);
@@ -287,6 +293,18 @@ impl Values {
         let whole = self.words.row(slot as usize).get(word).copied().unwrap_or_default();
         let rest = self.rests.row(slot as usize).get(word).copied().unwrap_or_default();
         Total { whole: u128::from(whole), rest }
+    }
+
+    fn restart(&mut self, parts: Parts, bounds: &[f64]) {
+        let kept = self.layout.words_without(parts);
+        if parts.latency {
+            Arc::make_mut(&mut self.layout).bounds = bounds.to_vec();
+        }
+        let width = self.layout.words();
+        self.words = self.words.relaid(width, &kept);
+        // Without rests weights may all be 1 again.
+        self.rests =
+            if kept.is_empty() { Slab::new(width) } else { self.rests.relaid(width, &kept) };
     }
 
     fn clear(&mut self, slot: u32) {

@@ -296,7 +296,6 @@ async fn ready_says_why_not_before_and_after_the_service_takes_requests() {
     let addr = serve(Admin {
         registry: prometheus::Registry::new(),
         collections: Arc::new(Collections::default()),
-        trace_id_label_name: "traceID".to_owned(),
         effective_config: String::new(),
         multitenancy: false,
         readiness: Arc::clone(&readiness),

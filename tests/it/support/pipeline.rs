@@ -28,7 +28,6 @@ pub(crate) const CALLS: &str = "traces_spanmetrics_calls_total";
 pub(crate) struct Pipeline {
     tenant: Tenant,
     catalog: Catalog,
-    settings: Settings,
     telemetry: Telemetry,
     outlets: Vec<Outlet>,
     names: Vec<String>,
@@ -72,7 +71,6 @@ impl Pipeline {
         Self {
             catalog: Catalog::new(&settings, &id, &bounds),
             tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
-            settings,
             telemetry: Telemetry::new(),
             outlets: Vec::new(),
             names: Vec::new(),
@@ -96,7 +94,7 @@ impl Pipeline {
             self.telemetry.remote_write.clone(),
             clock,
         );
-        self.outlets.push(Arc::new(endpoint).open(tenant, &self.settings, usize::MAX));
+        self.outlets.push(Arc::new(endpoint).open(tenant, usize::MAX));
     }
 
     /// So many spans of half a second of a service, 1 s after the last tick.

@@ -1,0 +1,76 @@
+//! What the page shows of settings that change while series live.
+
+use std::time::Duration;
+
+use super::*;
+use crate::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Total, push_label};
+use crate::collect::{Catalog, Families, Settings, StaleMarkers};
+use crate::ledger::{self, Tenant};
+use crate::tenant::TenantId;
+
+fn settings(trace_id_label_name: &str) -> Settings {
+    Settings {
+        collection_interval: Duration::from_secs(15),
+        stale_markers: StaleMarkers::Expiry,
+        external_labels: Vec::new(),
+        inject_tenant_id_as: String::new(),
+        instance_label: String::new(),
+        instance: "here".to_owned(),
+        trace_id_label_name: trace_id_label_name.to_owned(),
+        host_info_metric_name: "traces_host_info".to_owned(),
+        families: Families { calls: true, latency: true, size: false },
+    }
+}
+
+/// A span in the first bucket.
+fn one_span() -> Batch {
+    let mut batch = Batch::default();
+    push_label(&mut batch.text, "service", "cart");
+    batch.buckets.push(BucketCount { bucket: 0, count: Total::of(1) });
+    let (trace_id, span_id) = ([1; 16], [2; 8]);
+    let (latency_nano, end_unix_nano, error) = (0, 0, false);
+    let exemplar = Exemplar { bucket: 0, trace_id, span_id, latency_nano, end_unix_nano, error };
+    batch.exemplars.push(exemplar);
+    batch.rows.push(Row {
+        table: Table::SpanMetrics,
+        labels: Range::of(0, batch.text.len()),
+        spans: 1,
+        calls: Total::of(1),
+        size: 0,
+        latency: Total::of(1),
+        buckets: Range::of(0, 1),
+        exemplars: Range::of(0, 1),
+    });
+    batch
+}
+
+#[test]
+fn only_the_histogram_that_restarts_is_created_anew_and_at_its_first_tick() {
+    let at = Duration::from_secs;
+    let bounds = |n: usize| Bounds { span_metrics: [0.5, 1.0][..n].to_vec(), ..Bounds::default() };
+    let id = TenantId::single();
+    let mut catalog = Catalog::new(&settings("traceID"), &id, &bounds(1));
+    let tenant = Tenant::new(id, ledger::Settings::default(), &bounds(1), [1, 2, 3, 4]);
+    tenant.apply(&one_span(), at(1000));
+    catalog.collect(tenant.tick(at(1000)));
+    let of_ledger = ledger::Settings::default();
+    let last = catalog.reload(&tenant, &settings("trace_id"), of_ledger, &bounds(2), at(1500));
+    assert!(last.is_some(), "a tick as it was");
+    let page = |catalog: &Catalog| text(&catalog.view().expect("a tick was taken"));
+    let before = page(&catalog);
+    assert!(before.contains("latency_bucket{service=\"cart\",le=\"0.5\"} 1\n"), "{before}");
+    assert!(!before.contains("le=\"1.0\""), "{before}");
+    assert!(before.contains("latency_created{service=\"cart\"} 1000.000\n"), "{before}");
+    tenant.apply(&one_span(), at(1900));
+    catalog.collect(tenant.tick(at(2000)));
+    let after = page(&catalog);
+    for line in [
+        "traces_spanmetrics_calls_total{service=\"cart\"} 2 # {trace_id=",
+        "traces_spanmetrics_calls_created{service=\"cart\"} 1000.000\n",
+        "traces_spanmetrics_latency_count{service=\"cart\"} 1\n",
+        "traces_spanmetrics_latency_bucket{service=\"cart\",le=\"1.0\"} 1\n",
+        "traces_spanmetrics_latency_created{service=\"cart\"} 2000.000\n",
+    ] {
+        assert!(after.contains(line), "{line} of {after}");
+    }
+}
