@@ -16,11 +16,11 @@ use prost::Message;
 use spanmill::batch::{Batch, Processor};
 use spanmill::clock::Clock;
 use spanmill::config::{Config, Inputs, Loaded, load};
-use spanmill::ledger::{Tenant, Tenants};
-use spanmill::receiver::{Intake, Listeners, json_to_wire};
+use spanmill::ledger::{self, Tenant, Tenants};
+use spanmill::receiver::{Intake, Listeners, Rulebook, TenantRules, json_to_wire};
 use spanmill::stage::{Plan, StageError, Stager};
 use spanmill::telemetry::Telemetry;
-use spanmill::tenant::TenantId;
+use spanmill::tenant::{ByTenant, TenantId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -190,10 +190,20 @@ const LIMITS: [&str; 5] = [
 static SERVICE: LazyLock<Service> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let config = config_of(&LIMITS);
-    let plan = Plan::new(&config.stage, 1).expect("valid settings");
+    let rules = TenantRules {
+        plan: Plan::new(&config.stage, 1).expect("valid settings"),
+        ledger: ledger::Rules {
+            generation: 1,
+            bounds: config.stage.bounds(),
+            settings: config.ledger,
+            made: [true; ledger::Table::ALL.len()],
+        },
+        ingest: config.receiver.ingest,
+    };
+    let rulebook = Rulebook { epoch: 1, rules: ByTenant::same(rules) };
     let (created, _) = tokio::sync::mpsc::unbounded_channel();
-    let tenants = Tenants::new(config.ledger, config.stage.bounds(), [1, 2, 3, 4], created);
-    let intake = Intake::new(plan, Arc::new(tenants), Arc::new(Clock::default()));
+    let tenants = Tenants::new(0, [1, 2, 3, 4], created);
+    let intake = Intake::new(rulebook, Arc::new(tenants), Arc::new(Clock::default()));
     let listeners = runtime.block_on(Listeners::bind(&config.receiver)).expect("free ports");
     let grpc = listeners.grpc_addr().expect("bound");
     let http = listeners.http_addr().expect("bound");

@@ -42,6 +42,8 @@
 //! | exemplars that wait for a tick | four times what a tick may show (`series::Pending`) |
 //! | a remote-write request | `max_samples_per_send` or 3 MiB; `max_shards` at once |
 //! | series that have ended and wait to be sent | 500,000 an endpoint and tenant |
+//! | tenants; counts of those that were unloaded | `limits.max_tenants` together (`ledger::Tenants`) |
+//! | the overrides file | 4 MiB, 5,000 tenants |
 //! | a tick that waits to be sent | one an endpoint and tenant, the newest |
 
 #![forbid(unsafe_code)]

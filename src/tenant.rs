@@ -1,5 +1,6 @@
 //! Tenant ids: validated once, at the edge, and carried as a cheap clone from there on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,32 @@ pub enum InvalidTenant {
     Dots,
     #[error("tenant id has the character {found:?}, expected letters, digits and !-_.*'()")]
     Character { found: char },
+}
+
+/// A value for each tenant: one of its own, or the one of everybody else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ByTenant<T> {
+    pub everyone: Arc<T>,
+    pub named: BTreeMap<TenantId, Arc<T>>,
+}
+
+impl<T> ByTenant<T> {
+    /// The same value for all.
+    pub fn same(value: T) -> Self {
+        Self { everyone: Arc::new(value), named: BTreeMap::new() }
+    }
+
+    pub fn of(&self, tenant: &TenantId) -> &Arc<T> {
+        self.named.get(tenant).unwrap_or(&self.everyone)
+    }
+
+    /// What each value leads to.
+    pub fn map<U>(&self, mut to: impl FnMut(&T) -> Arc<U>) -> ByTenant<U> {
+        ByTenant {
+            everyone: to(&self.everyone),
+            named: self.named.iter().map(|(id, value)| (id.clone(), to(value))).collect(),
+        }
+    }
 }
 
 impl TenantId {

@@ -5,6 +5,6 @@ mod server;
 mod settings;
 mod tenants;
 
-pub use server::{Admin, Readiness};
+pub use server::{Admin, Readiness, ReloadRequest, Reloaded};
 pub use settings::Settings;
-pub use tenants::{SeriesPerSet, TenantMetrics};
+pub use tenants::{Form, SeriesPerSet, TenantMetrics};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,7 +16,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::generated;
 use crate::collect::Collections;
@@ -36,14 +37,27 @@ pub struct Admin {
     pub registry: Registry,
     pub collections: Arc<Collections>,
     /// The effective configuration as YAML, secrets masked.
-    pub effective_config: String,
+    pub effective_config: Arc<ArcSwap<String>>,
     pub multitenancy: bool,
     pub readiness: Arc<Readiness>,
+    /// Who reads the configuration again.
+    pub reload: mpsc::Sender<ReloadRequest>,
 }
+
+/// Asks for a reload, and for what came of it.
+#[derive(Debug)]
+pub struct ReloadRequest(pub oneshot::Sender<Reloaded>);
+
+/// What changed, or what is wrong: plain lines.
+pub type Reloaded = Result<String, String>;
 
 /// Whether the service takes requests.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
+pub struct Readiness {
+    phase: AtomicU8,
+    /// Why the configuration on disk is not in force, though requests are taken.
+    not_reloaded: ArcSwap<Vec<String>>,
+}
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
@@ -51,19 +65,24 @@ const DRAINING: u8 = 2;
 
 impl Readiness {
     pub fn ready(&self) {
-        self.0.store(READY, Ordering::Relaxed);
+        self.phase.store(READY, Ordering::Relaxed);
     }
 
     pub fn draining(&self) {
-        self.0.store(DRAINING, Ordering::Relaxed);
+        self.phase.store(DRAINING, Ordering::Relaxed);
+    }
+
+    /// What is wrong with the configuration on disk; nothing while it is in force.
+    pub fn not_reloaded(&self, problems: Vec<String>) {
+        self.not_reloaded.store(Arc::new(problems));
     }
 
     /// Why requests are not taken; nothing while they are.
-    fn reasons(&self) -> &'static [&'static str] {
-        match self.0.load(Ordering::Relaxed) {
-            STARTING => &["starting: receivers are not bound yet"],
-            DRAINING => &["draining: the process is about to stop"],
-            _ => &[],
+    fn phase(&self) -> Option<&'static str> {
+        match self.phase.load(Ordering::Relaxed) {
+            STARTING => Some("starting: receivers are not bound yet"),
+            DRAINING => Some("draining: the process is about to stop"),
+            _ => None,
         }
     }
 }
@@ -152,18 +171,28 @@ async fn generated_text(
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let reasons = admin.readiness.reasons();
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    let phase = admin.readiness.phase();
+    let status = if phase.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let not_reloaded = admin.readiness.not_reloaded.load();
+    let not_reloaded = not_reloaded.iter().map(|problem| format!("not reloaded: {problem}"));
+    let reasons: Vec<String> = phase.map(str::to_owned).into_iter().chain(not_reloaded).collect();
+    (status, Json(json!({ "ready": phase.is_none(), "reasons": reasons }))).into_response()
 }
 
-async fn reload() -> Response {
-    let text = "reload: not in this version, restart with the new configuration\n";
-    (StatusCode::NOT_IMPLEMENTED, text).into_response()
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    let (answer, reloaded) = oneshot::channel();
+    // Neither is answered once the process stops.
+    let sent = admin.reload.send(ReloadRequest(answer)).await;
+    let (status, text) = match (sent, reloaded.await) {
+        (Ok(()), Ok(Ok(text))) => (StatusCode::OK, text),
+        (Ok(()), Ok(Err(text))) => (StatusCode::INTERNAL_SERVER_ERROR, text),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the process is about to stop".to_owned()),
+    };
+    (status, format!("{text}\n")).into_response()
 }
 
 async fn config(State(admin): State<Arc<Admin>>) -> Response {
-    typed("application/yaml", admin.effective_config.clone())
+    typed("application/yaml", admin.effective_config.load().to_string())
 }
 
 async fn build_info() -> Response {
@@ -171,8 +200,8 @@ async fn build_info() -> Response {
 }
 
 async fn not_found() -> Response {
-    let text = "not found, expected /metrics, /generated, /-/healthy, /-/ready, /status/config or \
-                /status/buildinfo\n";
+    let text = "not found, expected /metrics, /generated, /-/healthy, /-/ready, /-/reload (POST), \
+                /status/config or /status/buildinfo\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

@@ -1,6 +1,7 @@
 //! Own metrics that are counted per span: read from each tenant's ledger at the time of a scrape, so
 //! that all terms of a tenant come from one moment.
 
+use std::fmt;
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
@@ -10,16 +11,29 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 use crate::ledger::{
     Connection, Counts, Demanded, Discarded, End, Processor, Repaired, Table, Tenants,
 };
+use crate::tenant::TenantId;
 
 /// Prometheus series of one label set of each table.
 pub type SeriesPerSet = [usize; Table::ALL.len()];
 
+/// What a tenant's counts are shown as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    pub series_per_set: SeriesPerSet,
+    /// Those that run.
+    pub processors: Vec<Processor>,
+}
+
 /// Publishes the counts of all tenants.
-#[derive(Debug)]
 pub struct TenantMetrics {
     tenants: Arc<Tenants>,
-    series_per_set: SeriesPerSet,
-    processors: Vec<Processor>,
+    form_of: Box<dyn Fn(&TenantId) -> Form + Send + Sync>,
+}
+
+impl fmt::Debug for TenantMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantMetrics").field("tenants", &self.tenants).finish_non_exhaustive()
+    }
 }
 
 /// The families of one scrape, made anew each time.
@@ -39,15 +53,15 @@ struct Families {
 }
 
 impl TenantMetrics {
-    /// `processors`: those that run.
     pub fn new(
         tenants: Arc<Tenants>,
-        series_per_set: SeriesPerSet,
-        processors: Vec<Processor>,
+        form_of: impl Fn(&TenantId) -> Form + Send + Sync + 'static,
     ) -> Self {
-        Self { tenants, series_per_set, processors }
+        Self { tenants, form_of: Box::new(form_of) }
     }
+}
 
+impl Form {
     fn add(&self, tenant: &str, counts: &Counts, families: &Families) {
         let tallies = &counts.tallies;
         families.received.with_label_values(&[tenant]).inc_by(tallies.received);
@@ -109,8 +123,8 @@ impl Collector for TenantMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let families = Families::new();
-        for tenant in self.tenants.all() {
-            self.add(tenant.id().as_str(), &tenant.counts(), &families);
+        for (tenant, counts) in self.tenants.counts() {
+            (self.form_of)(&tenant).add(tenant.as_str(), &counts, &families);
         }
         let Families {
             received,
@@ -228,14 +242,21 @@ mod tests {
     use prometheus::{Encoder, TextEncoder};
 
     use super::*;
-    use crate::ledger::{Bounds, Settings};
-    use crate::tenant::TenantId;
+    use crate::ledger::{Bounds, Rules, Settings};
+
+    fn form(processors: &[Processor]) -> Form {
+        Form { series_per_set: [1; Table::ALL.len()], processors: processors.to_vec() }
+    }
 
     fn metrics(processors: &[Processor]) -> TenantMetrics {
         let (sender, _) = tokio::sync::mpsc::unbounded_channel();
-        let tenants = Tenants::new(Settings::default(), Bounds::default(), [0; 4], sender);
-        tenants.get_or_create(&TenantId::single());
-        TenantMetrics::new(Arc::new(tenants), [1; Table::ALL.len()], processors.to_vec())
+        let tenants = Tenants::new(0, [0; 4], sender);
+        let (settings, bounds) = (Settings::default(), Bounds::default());
+        let rules = Rules { generation: 1, settings, bounds, made: [true; Table::ALL.len()] };
+        let now = std::time::Duration::from_secs(1);
+        tenants.get_or_create(&TenantId::single(), &rules, 1, now).expect("there is room");
+        let form = form(processors);
+        TenantMetrics::new(Arc::new(tenants), move |_| form.clone())
     }
 
     #[test]
@@ -266,7 +287,7 @@ mod tests {
         counts.edges.end(End::Paired);
         counts.edges.end(End::Paired);
         let families = Families::new();
-        metrics.add("team-a", &counts, &families);
+        form(&[Processor::ServiceGraphs]).add("team-a", &counts, &families);
         let mut text = Vec::new();
         for family in [
             families.edges_completed.collect(),

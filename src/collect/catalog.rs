@@ -87,6 +87,19 @@ impl Catalog {
         }
     }
 
+    /// Takes new settings, for the ticks from here on. The series of a table stay as they are while it
+    /// has label sets.
+    pub fn follow(&mut self, settings: &Settings, tenant: &TenantId, bounds: &Bounds) {
+        let is_empty = |table: Table| self.entries[table as usize].iter().all(Option::is_none);
+        let of = |table: Table| match is_empty(table) {
+            true => specs(table, bounds.of(table), settings).into(),
+            false => Arc::clone(&self.specs[table as usize]),
+        };
+        self.specs = Arc::new(Table::ALL.map(of));
+        self.common = common_labels(settings, tenant);
+        self.settings = Arc::new(settings.clone());
+    }
+
     /// Takes a snapshot in, in the order of the ticks.
     pub fn collect(&mut self, mut snapshot: Snapshot) -> Collected {
         let (last_ms, end_ms) = (snapshot.previous_ms, snapshot.at_ms);

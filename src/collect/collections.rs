@@ -27,6 +27,11 @@ impl Collections {
         catalog
     }
 
+    /// Forgets a catalog, unless another one has taken its place.
+    pub fn close(&self, tenant: &TenantId, catalog: &Arc<Mutex<Catalog>>) {
+        self.catalogs.remove_if(tenant, |_, open| Arc::ptr_eq(open, catalog));
+    }
+
     /// The newest tick of a tenant.
     pub fn view(&self, tenant: &TenantId) -> Option<View> {
         let catalog = self.catalogs.get(tenant).map(|catalog| Arc::clone(&catalog))?;

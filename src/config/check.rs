@@ -20,6 +20,16 @@ pub(crate) fn check(root: Node, problems: &mut Problems) -> Map {
     }
 }
 
+/// Keys of a section that stands in a file of its own, at `path`.
+pub(super) fn check_keys(
+    keys: &'static [Key],
+    map: Map,
+    path: &str,
+    problems: &mut Problems,
+) -> Map {
+    Checker { problems }.map(keys, map, path)
+}
+
 /// Entries for a list of the schema, checked and with their defaults.
 pub(crate) fn check_list(key: &Key, list: Node, problems: &mut Problems) -> Vec<Node> {
     match (Checker { problems }).value(key, list.place, list, key.name) {
@@ -368,7 +378,7 @@ fn expected(kind: Kind) -> String {
     text.to_owned()
 }
 
-fn described(node: &Node) -> String {
+pub(super) fn described(node: &Node) -> String {
     match &node.body {
         Body::Nothing => "nothing".to_owned(),
         Body::Text { text, .. } => values::shown(text),
@@ -408,14 +418,15 @@ fn all_paths(keys: &'static [Key], parent: &str, paths: &mut Vec<String>) {
 }
 
 /// The name that needs the fewest changes, if these are few: a third of its letters.
-fn nearest<'a>(names: &[&'a str], name: &str) -> Option<&'a str> {
+pub(super) fn nearest<'a>(names: &[&'a str], name: &str) -> Option<&'a str> {
     let folded = name.to_lowercase().replace('-', "_");
     let distance = |other: &str| strsim::osa_distance(&other.replace('-', "_"), &folded);
     let near = names.iter().map(|other| (distance(other), *other)).min_by_key(|(n, _)| *n)?;
     (near.0 <= name.chars().count().max(3) / 3).then_some(near.1)
 }
 
-fn overlay(base: &mut Body, top: Body) {
+/// Lays values over others, key by key; a list replaces a list.
+pub(super) fn overlay(base: &mut Body, top: Body) {
     match (base, top) {
         (Body::Map(base), Body::Map(top)) => {
             for (key, (place, node)) in top {
@@ -447,6 +458,6 @@ fn same(left: &Body, right: &Body) -> bool {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

@@ -201,7 +201,7 @@ fn limits_are_read_and_checked_against_each_other() {
 /// Every key of the contract's block is a key of the schema, and the other way round.
 #[test]
 fn each_default_of_the_schema_is_written_in_the_contract() {
-    fn compare(keys: &'static [schema::Key], contract: &node::Node, path: &str) {
+    fn compare(keys: &'static [schema::Key], contract: &Node, path: &str) {
         let names: Vec<&String> = contract.entries().map(|(name, _)| name).collect();
         for key in keys {
             assert!(names.iter().any(|name| *name == key.name), "{path}.{}", key.name);
@@ -233,6 +233,10 @@ fn every_file_in_config_loads_and_prints_itself() {
     let mut n_files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let file = Some(entry.unwrap().path());
+        // No configuration by itself; another test reads it.
+        if file.as_ref().is_some_and(|path| path.ends_with("overrides.yaml")) {
+            continue;
+        }
         let loaded = load(&Inputs { file, ..Inputs::default() });
         let printed = loaded.unwrap_or_else(|problems| panic!("{problems}")).effective;
         assert_eq!(load_text(&printed).effective, printed);
@@ -346,7 +350,6 @@ fn keys_of_a_later_version_are_refused_by_name() {
         "receivers: { otlp: { duplicate_window: 10m } }
 processors:
   enabled: [spam-metrics, service-graph, drain]
-overrides: { file: o.yaml, poll_interval: 10000ms }
 storage: { path: /d, durability: disk }
 remote_write:
   - url: http://h
@@ -359,13 +362,12 @@ remote_write:
             f.yaml:3:13: processors.enabled[0]: found "spam-metrics", did you mean span-metrics
             f.yaml:3:27: processors.enabled[1]: found "service-graph", did you mean service-graphs
             f.yaml:3:42: processors.enabled[2]: found "drain", expected one of span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, service-graphs, service-graphs-request, service-graphs-latency, service-graphs-connection-info, host-info
-            f.yaml:4:14: overrides.file: not in this version: found "o.yaml", expected "" or nothing
-            f.yaml:5:12: storage.path: not in this version: found "/d", expected "" or nothing
-            f.yaml:5:22: storage.durability: not in this version
-            f.yaml:8:5: remote_write[0].oauth2: not in this version
-            f.yaml:9:5: remote_write[0].follow_redirects: not in this version
-            f.yaml:10:21: remote_write[0].queue_config.capacity: not in this version
-            f.yaml:10:34: remote_write[0].queue_config.min_shards: not in this version
+            f.yaml:4:12: storage.path: not in this version: found "/d", expected "" or nothing
+            f.yaml:4:22: storage.durability: not in this version
+            f.yaml:7:5: remote_write[0].oauth2: not in this version
+            f.yaml:8:5: remote_write[0].follow_redirects: not in this version
+            f.yaml:9:21: remote_write[0].queue_config.capacity: not in this version
+            f.yaml:9:34: remote_write[0].queue_config.min_shards: not in this version
         "#]],
     );
 }

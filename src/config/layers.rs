@@ -74,18 +74,23 @@ impl Source for Layer {
 
 fn read_file(path: &Path, problems: &mut Problems) -> Option<(usize, String)> {
     let origin = problems.origin(Origin::File(path.to_owned()));
-    let mut place = Place { origin, line: 0, column: 0 };
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+    match std::fs::read(path) {
+        Ok(bytes) => Some((origin, text_of(bytes, origin, problems)?)),
         Err(error) => {
             let error = error.to_string().to_lowercase();
+            let place = Place { origin, line: 0, column: 0 };
             problems.add(place, "", format!("can't be read: {error}"));
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// What a file says, if it is text.
+pub(super) fn text_of(bytes: Vec<u8>, origin: usize, problems: &mut Problems) -> Option<String> {
     match String::from_utf8(bytes) {
-        Ok(text) => Some((origin, text)),
+        Ok(text) => Some(text),
         Err(error) => {
+            let mut place = Place { origin, line: 0, column: 0 };
             let (before, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
             let before = String::from_utf8_lossy(before);
             let line = before.rsplit('\n').next().unwrap_or_default();

@@ -21,6 +21,19 @@ pub(crate) fn print(tree: &Node) -> String {
     out
 }
 
+/// What single tenants have of their own, as comments: an effective configuration can be read again.
+pub(crate) fn print_overrides(file: &str, keys: &[Key], tenants: &[(&str, &Node)]) -> String {
+    let mut text = String::new();
+    for (name, node) in tenants {
+        text.push_str(&format!("  {}:\n", scalar(name, true)));
+        written(&mut text, keys, node, 2, false);
+    }
+    let mut out =
+        format!("\n# Of single tenants, merged over the above, from {file}:\n#\n# tenants:\n");
+    text.lines().for_each(|line| out.push_str(&format!("# {line}\n")));
+    out
+}
+
 /// Keys of a section that is always there, with their docs.
 fn section(out: &mut String, keys: &[Key], node: &Node, depth: usize) {
     for key in keys.iter().filter(|key| !matches!(key.kind, Kind::Later)) {
@@ -54,7 +67,9 @@ fn written(out: &mut String, keys: &[Key], node: &Node, depth: usize, is_entry: 
     let shift = usize::from(is_entry);
     for key in keys {
         let node = node.at(key.name);
-        if node.is_nothing() || (node.as_text().is_empty() && key.default == Some("\"\"")) {
+        // an empty text that was not written says nothing
+        let is_unset = node.place.origin == 0 && node.as_text().is_empty();
+        if node.is_nothing() || (is_unset && key.default == Some("\"\"")) {
             continue;
         }
         let indent = "  ".repeat(depth + shift - lead.len() / 2);

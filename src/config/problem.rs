@@ -34,6 +34,8 @@ pub struct Problem {
 #[derive(Debug, Clone, Default)]
 pub struct Problems {
     origins: Vec<Origin>,
+    /// In front of each key, e.g. `tenants.NAME.`.
+    prefix: String,
     found: Vec<(Place, String)>,
 }
 
@@ -45,8 +47,18 @@ impl Problems {
     }
 
     pub(crate) fn add(&mut self, place: Place, key: &str, message: impl fmt::Display) {
-        let line = if key.is_empty() { message.to_string() } else { format!("{key}: {message}") };
+        let Self { prefix, .. } = self;
+        let line =
+            if key.is_empty() { message.to_string() } else { format!("{prefix}{key}: {message}") };
         self.found.push((place, line));
+    }
+
+    /// Runs checks whose keys stand below `prefix`.
+    pub(crate) fn below<T>(&mut self, prefix: &str, check: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.prefix, prefix.to_owned());
+        let checked = check(self);
+        self.prefix = before;
+        checked
     }
 
     pub(crate) fn origin_of(&self, place: Place) -> Option<&Origin> {

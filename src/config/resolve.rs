@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::node::Node;
+use super::overrides;
 use super::problem::Problems;
+use super::tenants::TenantSettings;
 use super::{
     Config, resolve_limits, resolve_memory, resolve_processors, resolve_remote_write, values,
 };
@@ -20,20 +22,13 @@ const SPAN_ID_LABEL: &str = "span_id";
 const TRACE_AND_SPAN_ID_RUNES: usize = 32 + 16;
 
 pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
-    let stage = resolve_processors::stage(tree, problems);
-    let collect = collect(tree, problems);
+    let TenantSettings { stage, ledger, collect, .. } = tenant(tree, problems);
     let mut config = Config {
         receiver: receiver(tree),
-        ledger: ledger::Settings {
-            stale_duration: tree.at("registry.stale_duration").duration(),
-            max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
-            edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
-            edge_series: resolve_processors::edge_series(tree.at("processors")),
-            limits: resolve_limits::limits(tree.at("limits"), problems),
-            series_per_set: collect::series_per_set(&collect, &stage.bounds()),
-        },
         stage,
+        ledger,
         collect,
+        overrides: overrides::Settings::of(tree, problems),
         remote_write: remote_write::Settings {
             endpoints: resolve_remote_write::endpoints(tree.at("remote_write"), problems),
             send_tenant_id: tree.at("multitenancy.enabled").boolean(),
@@ -48,6 +43,39 @@ pub(crate) fn resolve(tree: &Node, problems: &mut Problems) -> Config {
     config.receiver.memory = receiver::Memory { bodies, staging, connections };
     config.costs = resolve_memory::costs(&config);
     config
+}
+
+/// What may differ from tenant to tenant; also checks what only compiling it shows.
+pub(super) fn tenant(tree: &Node, problems: &mut Problems) -> TenantSettings {
+    let n_before = problems.len();
+    let stage = resolve_processors::stage(tree, problems);
+    if problems.len() == n_before
+        && let Err(faults) = stage::Plan::new(&stage, 0)
+    {
+        for stage::SettingsError { key, message } in faults {
+            let list = key.split('[').next().unwrap_or_default();
+            let place = tree.at(&format!("processors.{list}")).place;
+            problems.add(place, &format!("processors.{key}"), message);
+        }
+    }
+    let collect = collect(tree, problems);
+    let headers = tree.at("remote_write_headers").entries();
+    TenantSettings {
+        ledger: ledger::Settings {
+            stale_duration: tree.at("registry.stale_duration").duration(),
+            max_exemplars_per_tick: tree.at("registry.max_exemplars_per_tick").count(),
+            edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
+            edge_series: resolve_processors::edge_series(tree.at("processors")),
+            limits: resolve_limits::limits(tree.at("limits"), problems),
+            series_per_set: collect::series_per_set(&collect, &stage.bounds()),
+        },
+        collect,
+        ingest: resolve_limits::ingest(tree.at("limits")),
+        remote_write_headers: headers
+            .map(|(name, value)| (name.clone(), value.as_text().to_owned()))
+            .collect(),
+        stage,
+    }
 }
 
 fn receiver(tree: &Node) -> receiver::Settings {

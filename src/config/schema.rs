@@ -104,7 +104,7 @@ pub(crate) const ROOT: &[Key] = &[
         LIMITS,
         "What nobody may exceed; over a limit detail is lost, totals are not. 0 = no limit of its own.",
     ),
-    later("overrides", "{ file: \"\", poll_interval: 10s }"),
+    section("overrides", OVERRIDES, "Settings of single tenants, in a file of their own."),
     key(
         "remote_write",
         Kind::List(super::schema_remote_write::REMOTE_WRITE),
@@ -148,7 +148,23 @@ const OTLP: &[Key] = &[
     later("duplicate_window", "0s"),
 ];
 
-const REGISTRY: &[Key] = &[
+const OVERRIDES: &[Key] = &[
+    key(
+        "file",
+        Kind::Text,
+        "\"\"",
+        "tenants: { NAME: { processors:, registry:, limits:, remote_write_headers: } }, merged key by key\n\
+         over this configuration; \"*\" stands for every tenant. \"\" = none.",
+    ),
+    key(
+        "poll_interval",
+        Kind::Duration { least: Duration::from_millis(10) },
+        "10s",
+        "How often the file is looked at; a change that is in order takes effect without a restart.",
+    ),
+];
+
+pub(super) const REGISTRY: &[Key] = &[
     key(
         "collection_interval",
         Kind::Duration { least: Duration::from_secs(1) },
@@ -228,7 +244,7 @@ const REGISTRY: &[Key] = &[
     ),
 ];
 
-const LIMITS: &[Key] = &[
+pub(super) const LIMITS: &[Key] = &[
     key(
         "memory",
         Kind::Memory,

@@ -384,10 +384,12 @@ impl<B: Book> Arrival<'_, B> {
         self.book.change(Change::Again { slot, phase, at_ms: self.at_ms, span_id });
     }
 
-    /// Makes room first.
+    /// Makes room first; where `max_items` was lowered the store shrinks by one with each that comes.
     fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> u32 {
-        while self.book.store().is_full() {
-            make_room(self.book);
+        for _ in 0..2 {
+            if self.book.store().is_full() {
+                make_room(self.book);
+            }
         }
         let slot = self.book.store().next_slot();
         self.book.change(Change::Enter { slot, phase, at_ms: self.at_ms, receiver, side });

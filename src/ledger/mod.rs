@@ -8,7 +8,9 @@ mod charges;
 mod decide;
 mod edge_rows;
 mod effects;
+mod lifecycle;
 mod memory;
+mod reload;
 mod settings;
 mod snapshot;
 mod state;
@@ -23,9 +25,14 @@ pub use crate::batch::{
 pub use crate::edges::{Connection, End};
 pub use crate::series::Parts;
 pub use effects::Effect;
+pub use lifecycle::NotApplied;
 pub use memory::{Costs, Memory};
-pub use settings::{EdgeSeries, Settings};
+pub use settings::{EdgeSeries, Rules, Settings};
 pub use snapshot::{Event, ShownExemplar, Snapshot};
 pub use state::State;
 pub use tenant::{Counts, Tenant};
-pub use tenants::Tenants;
+pub use tenants::{Tenants, TooManyTenants};
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod lifecycle_tests;

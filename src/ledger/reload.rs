@@ -7,9 +7,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{EdgeRows, Tenant, World, decide};
+use super::decide;
+use super::edge_rows::EdgeRows;
+use super::effects::Effect;
+use super::settings::Settings;
+use super::snapshot::Snapshot;
+use super::tenant::{Tenant, World};
 use crate::batch::{Bounds, Shape, Table};
-use crate::ledger::{Effect, Settings, Snapshot};
 use crate::series::Parts;
 
 impl Tenant {

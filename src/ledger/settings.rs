@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::admission::Limits;
-use crate::batch::Table;
+use crate::batch::{Bounds, Table};
 use crate::edges;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,17 @@ impl EdgeSeries {
         ];
         on.into_iter().filter_map(|(table, on)| on.then_some(table))
     }
+}
+
+/// What a tenant follows, as one value that is replaced as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Another one wherever anything that a tenant follows is another.
+    pub generation: u64,
+    pub settings: Settings,
+    pub bounds: Bounds,
+    /// Tables that something is made for; what is left in the others ends.
+    pub made: [bool; Table::ALL.len()],
 }
 
 // As the configuration has them by default; a test there holds it.

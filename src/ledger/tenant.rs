@@ -1,9 +1,5 @@
 //! One tenant: its state behind its lock.
 
-// A child, so that nobody else sees into a world.
-#[path = "reload.rs"]
-mod reload;
-
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,6 +7,7 @@ use super::admit::Gate;
 use super::decide;
 use super::edge_rows::EdgeRows;
 use super::effects::Effect;
+use super::lifecycle::Life;
 use super::memory::Memory;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
@@ -36,6 +33,7 @@ pub struct Tenant {
 pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) state: State,
+    pub(super) life: Life,
     pub(super) tallies: Tallies,
     pub(super) gate: Gate,
     pub(super) memory: Arc<Memory>,
@@ -86,7 +84,10 @@ impl Tenant {
         seed: [u64; 4],
         memory: Arc<Memory>,
     ) -> Self {
-        let world = World::new(settings, bounds, seed, memory);
+        Self::of(id, World::new(settings, bounds, seed, memory))
+    }
+
+    pub(super) fn of(id: TenantId, world: World) -> Self {
         Self { id, world: Mutex::new(world) }
     }
 
@@ -101,11 +102,7 @@ impl Tenant {
 
     /// Takes a tick: ends what is stale, copies the values, hands over what came and went.
     pub fn tick(&self, now: Duration) -> Snapshot {
-        let mut world = self.lock();
-        let at_ms = world.tick_ms(now);
-        world.expire_edges(at_ms, &mut |_| {});
-        let deaths = decide::deaths(&world.state, &world.settings, at_ms);
-        world.tick(at_ms, &deaths, &mut |_| {})
+        self.lock().take_tick(now)
     }
 
     /// The last tick of a process that keeps nothing: edge sides that wait have met their end.
@@ -114,7 +111,7 @@ impl Tenant {
         let at_ms = world.tick_ms(now);
         world.expire_edges(at_ms, &mut |_| {});
         world.close_edges(at_ms, &mut |_| {});
-        let deaths = decide::deaths(&world.state, &world.settings, at_ms);
+        let deaths = world.deaths(at_ms);
         world.tick(at_ms, &deaths, &mut |_| {})
     }
 
@@ -127,19 +124,10 @@ impl Tenant {
     }
 
     pub fn counts(&self) -> Counts {
-        let world = self.lock();
-        Counts {
-            tallies: world.tallies,
-            live: Table::ALL.map(|table| world.state.table(table).len()),
-            born: world.n_born,
-            ended: world.n_ended,
-            edges: world.edge_counts,
-            sides_pending: world.state.edges().n_pending(),
-            names_demand: world.names_demand.as_ref().map(|demand| demand.demanded()),
-        }
+        self.lock().counts()
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(|_| {
             // A fold that panicked left its state half changed: rather start anew than count wrongly.
             tracing::error!(tenant = %self.id, "the tenant's state is broken, the process ends");
@@ -149,10 +137,16 @@ impl Tenant {
 }
 
 impl World {
-    fn new(settings: Settings, bounds: &Bounds, seed: [u64; 4], memory: Arc<Memory>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        bounds: &Bounds,
+        seed: [u64; 4],
+        memory: Arc<Memory>,
+    ) -> Self {
         let caller = &settings.edges.virtual_caller;
         Self {
             state: State::new(bounds, &settings, seed),
+            life: Life::default(),
             tallies: Tallies::default(),
             gate: Gate::new(seed),
             memory,
@@ -169,8 +163,34 @@ impl World {
         }
     }
 
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            tallies: self.tallies,
+            live: Table::ALL.map(|table| self.state.table(table).len()),
+            born: self.n_born,
+            ended: self.n_ended,
+            edges: self.edge_counts,
+            sides_pending: self.state.edges().n_pending(),
+            names_demand: self.names_demand.as_ref().map(|demand| demand.demanded()),
+        }
+    }
+
+    /// Counts of the same tenant before it was unloaded.
+    pub(super) fn go_on_from(&mut self, counts: &Counts) {
+        self.tallies = counts.tallies;
+        self.n_born = counts.born;
+        self.n_ended = counts.ended;
+        self.edge_counts = counts.edges;
+    }
+
+    /// Nothing has come or gone since the last tick.
+    pub(super) fn has_no_events(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// `log` sees every effect, in order.
-    fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+    pub(super) fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+        self.life.last_batch_ms = at_ms;
         // A tick may be ahead of the clock; what comes after it has not been collected with it.
         let at_ms = at_ms.max(self.state.last_tick_ms());
         for row in &batch.rows {
@@ -237,7 +257,7 @@ impl World {
         self.tallies.discard(Processor::ServiceGraphs, Discarded::Duplicate, n_copies);
     }
 
-    fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+    pub(super) fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         while edges::expire(&mut self.desk(log), at_ms) {
             self.edge_rows_done(at_ms, log);
         }
@@ -343,12 +363,19 @@ impl World {
         }
     }
 
-    fn tick_ms(&self, now: Duration) -> i64 {
-        ms(now).max(self.state.last_tick_ms().saturating_add(TICK_DISTANCE_MS))
+    pub(super) fn tick_ms(&self, now: Duration) -> i64 {
+        ms(now).max(self.latest_tick_ms().saturating_add(TICK_DISTANCE_MS))
+    }
+
+    pub(super) fn take_tick(&mut self, now: Duration) -> Snapshot {
+        let at_ms = self.tick_ms(now);
+        self.expire_edges(at_ms, &mut |_| {});
+        let deaths = self.deaths(at_ms);
+        self.tick(at_ms, &deaths, &mut |_| {})
     }
 
     /// `log` sees every effect, in order.
-    fn tick(
+    pub(super) fn tick(
         &mut self,
         at_ms: i64,
         deaths: &[(Table, u32)],
@@ -416,7 +443,7 @@ impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
     }
 }
 
-fn ms(since_epoch: Duration) -> i64 {
+pub(super) fn ms(since_epoch: Duration) -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 

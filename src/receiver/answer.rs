@@ -18,6 +18,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::rates::OverRate;
 use super::{TakeError, Taken};
+use crate::ledger::TooManyTenants;
 use crate::telemetry::{Protocol, Refused, Telemetry};
 use crate::tenant::{InvalidTenant, TENANT_HEADER};
 
@@ -60,6 +61,8 @@ pub(super) enum Refusal {
     TenantRepeated(usize),
     #[error("malformed tenant: {0}")]
     TenantInvalid(#[from] InvalidTenant),
+    #[error(transparent)]
+    TooManyTenants(#[from] TooManyTenants),
     #[error("shutting down: expected another try later")]
     Draining,
     #[error("method is {0}, expected POST")]
@@ -72,6 +75,7 @@ impl From<TakeError> for Refusal {
     fn from(error: TakeError) -> Self {
         match error {
             TakeError::Undecodable(_) => Self::Undecodable(error.to_string()),
+            TakeError::TooManyTenants(error) => Self::TooManyTenants(error),
             TakeError::Closed => Self::Draining,
             TakeError::OverRate(over) => Self::OverRate(over),
             TakeError::TooLarge(_) => Self::TooMuch(error.to_string()),
@@ -93,9 +97,10 @@ impl Refusal {
             Self::BodyTimeout(_) => Some(Refused::Timeout),
             Self::NoRoom | Self::GaveWay => Some(Refused::Overload),
             Self::OverRate(_) => Some(Refused::RateLimit),
-            Self::TenantMissing | Self::TenantRepeated(_) | Self::TenantInvalid(_) => {
-                Some(Refused::Tenant)
-            }
+            Self::TenantMissing
+            | Self::TenantRepeated(_)
+            | Self::TenantInvalid(_)
+            | Self::TooManyTenants(_) => Some(Refused::Tenant),
             Self::Draining => Some(Refused::Draining),
             Self::Method(_) | Self::Path(_) => None,
         }
@@ -116,6 +121,7 @@ impl Refusal {
             Self::BodyTimeout(_) => Code::DeadlineExceeded,
             Self::TenantMissing => Code::Unauthenticated,
             Self::Draining | Self::NoRoom | Self::GaveWay => Code::Unavailable,
+            Self::TooManyTenants(_) => Code::PermissionDenied,
             Self::Encoding { .. } | Self::Method(_) | Self::Path(_) => Code::Unimplemented,
         }
     }
@@ -136,6 +142,7 @@ impl Refusal {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TenantMissing => StatusCode::UNAUTHORIZED,
             Self::Draining | Self::NoRoom | Self::GaveWay => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyTenants(_) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path(_) => StatusCode::NOT_FOUND,
         }

@@ -5,16 +5,34 @@ use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 
+use super::IngestLimits;
 use super::rates::OverRate;
+use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::ledger::Tenants;
+use crate::ledger::{self, NotApplied, Tenants, TooManyTenants};
 use crate::stage::{Plan, StageError, Stager};
-use crate::tenant::TenantId;
+use crate::tenant::{ByTenant, TenantId};
+
+/// What is taken of a tenant's requests, and how: one value, of one generation.
+#[derive(Debug)]
+pub struct TenantRules {
+    pub plan: Plan,
+    pub ledger: ledger::Rules,
+    pub ingest: IngestLimits,
+}
+
+/// The rules of all tenants.
+#[derive(Debug)]
+pub struct Rulebook {
+    /// Rises with each reload.
+    pub epoch: u64,
+    pub rules: ByTenant<TenantRules>,
+}
 
 /// Shared by all receivers.
 #[derive(Debug)]
 pub struct Intake {
-    plan: ArcSwap<Plan>,
+    rulebook: ArcSwap<Rulebook>,
     tenants: Arc<Tenants>,
     clock: Arc<Clock>,
     /// False from [`close`](Intake::close) on; held for reading while a request is counted.
@@ -36,6 +54,8 @@ pub enum TakeError {
     Undecodable(StageError),
     #[error("{0}")]
     TooLarge(StageError),
+    #[error(transparent)]
+    TooManyTenants(#[from] TooManyTenants),
     #[error("shutting down: nothing is counted any more")]
     Closed,
     #[error(transparent)]
@@ -48,8 +68,26 @@ thread_local! {
 }
 
 impl Intake {
-    pub fn new(plan: Plan, tenants: Arc<Tenants>, clock: Arc<Clock>) -> Self {
-        Self { plan: ArcSwap::from_pointee(plan), tenants, clock, open: RwLock::new(true) }
+    pub fn new(rulebook: Rulebook, tenants: Arc<Tenants>, clock: Arc<Clock>) -> Self {
+        let rulebook = ArcSwap::from_pointee(rulebook);
+        Self { rulebook, tenants, clock, open: RwLock::new(true) }
+    }
+
+    /// From here on these rules hold: whoever has staged under others stages again.
+    pub fn follow(&self, rulebook: Rulebook) {
+        let rulebook = Arc::new(rulebook);
+        // Before any tenant hears of them, so that whoever finds that a tenant has other rules finds
+        // those here.
+        self.rulebook.store(Arc::clone(&rulebook));
+        for tenant in self.tenants.all() {
+            let rules = &rulebook.rules.of(tenant.id()).ledger;
+            tenant.follow(rules, rulebook.epoch, self.clock.now());
+        }
+    }
+
+    /// Whether there is room for this tenant; asked before anything is read.
+    pub fn admits(&self, tenant: &TenantId) -> Result<(), TooManyTenants> {
+        self.tenants.admits(tenant)
     }
 
     /// Counts nothing any more: whatever is acknowledged has been counted before this returns, and a
@@ -87,17 +125,44 @@ impl Intake {
         body: &[u8],
         admit: impl FnOnce(u64) -> Result<(), TakeError>,
     ) -> Result<Taken, TakeError> {
-        let wall = Clock::wall();
-        let batch = stager.stage(&self.plan.load(), body, wall).map_err(TakeError::from)?;
-        let spans = batch.tallies.received;
-        admit(spans)?;
+        let mut admit = Some(admit);
+        loop {
+            let rulebook = self.rulebook.load();
+            let rules = rulebook.rules.of(tenant);
+            let batch = stager.stage(&rules.plan, body, Clock::wall())?;
+            let spans = batch.tallies.received;
+            if let Some(admit) = admit.take() {
+                admit(spans)?;
+            }
+            if self.count(tenant, batch, &rules.ledger, rulebook.epoch)? {
+                return Ok(Taken { spans, outside_window: stager.outside_window() });
+            }
+        }
+    }
+
+    /// Whether the batch is counted; if not, the tenant follows newer rules than these.
+    fn count(
+        &self,
+        id: &TenantId,
+        batch: &Batch,
+        rules: &ledger::Rules,
+        epoch: u64,
+    ) -> Result<bool, TakeError> {
         let open = self.open.read().expect("nothing panics under this lock but a broken fold");
         if !*open {
             return Err(TakeError::Closed);
         }
-        self.tenants.get_or_create(tenant).apply(batch, self.clock.now());
-        drop(open);
-        Ok(Taken { spans, outside_window: stager.outside_window() })
+        loop {
+            let now = self.clock.now();
+            let tenant = self.tenants.get_or_create(id, rules, epoch, now)?;
+            match tenant.try_apply(batch, now) {
+                Ok(()) => return Ok(true),
+                // The next one found is another.
+                Err(NotApplied::Retired) => {}
+                Err(NotApplied::OtherSettings) if tenant.follow(rules, epoch, now) => {}
+                Err(NotApplied::OtherSettings) => return Ok(false),
+            }
+        }
     }
 }
 
@@ -112,3 +177,7 @@ impl From<StageError> for TakeError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

@@ -25,7 +25,7 @@ mod work;
 
 mod intake;
 
-pub use intake::{Intake, TakeError, Taken};
+pub use intake::{Intake, Rulebook, TakeError, Taken, TenantRules};
 pub use json::{JsonError, to_wire as json_to_wire};
 pub use listeners::{BindError, Listeners};
 pub use rates::{IngestOf, OverRate};

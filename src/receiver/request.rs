@@ -97,7 +97,9 @@ impl Receiver {
             n => return Err(Refusal::TenantRepeated(n)),
         }
         let id: String = values.iter().flat_map(|v| v.as_bytes()).map(|&b| char::from(b)).collect();
-        Ok(TenantId::parse(&id)?)
+        let id = TenantId::parse(&id)?;
+        self.intake.admits(&id)?;
+        Ok(id)
     }
 
     /// The whole body as it arrived, within `body_timeout`; `check` bounds it, and says how long the

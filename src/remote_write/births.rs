@@ -130,6 +130,11 @@ impl Births {
         self.pool = pool;
     }
 
+    /// Whether something that has ended waits to be sent.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Takes in what has changed since the tick before. Answers how many samples were given up
     /// because too many series wait for their end.
     pub(super) fn apply(&mut self, collected: &Collected) -> usize {
@@ -290,6 +295,11 @@ impl Births {
         self.ended.insert(number, ended);
         self.n_ended_series += n_series;
         given_up + self.give_up_beyond(self.max_ended_series)
+    }
+
+    /// Gives up what waits; answers how many samples that were.
+    pub(super) fn give_up(&mut self) -> usize {
+        self.give_up_beyond(0)
     }
 
     fn give_up_beyond(&mut self, max: usize) -> usize {

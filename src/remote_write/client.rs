@@ -95,7 +95,22 @@ impl Client {
 
     /// Sends a write request (compressed) and tells what became of it. `attempt` counts from 0.
     pub async fn send(&self, body: Bytes, tenant: Option<&TenantId>, attempt: u32) -> Answer {
-        let request = self.http.post(self.url.clone()).headers(self.headers(tenant, attempt));
+        self.send_with(body, tenant, &HeaderMap::new(), attempt).await
+    }
+
+    /// With headers that win over the endpoint's own.
+    pub async fn send_with(
+        &self,
+        body: Bytes,
+        tenant: Option<&TenantId>,
+        own: &HeaderMap,
+        attempt: u32,
+    ) -> Answer {
+        let mut headers = self.headers(tenant, attempt);
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
+        let request = self.http.post(self.url.clone()).headers(headers);
         let request = match authorize(request, &self.auth).await {
             Ok(request) => request.body(body),
             Err(message) => return Answer::not_sent(message),
@@ -188,6 +203,16 @@ impl Answer {
 
 /// Those that all requests to an endpoint have. Reserved names were refused by the configuration, so
 /// none of the user's replaces one of ours.
+/// A tenant's own; the configuration has checked them.
+pub(super) fn own_headers(headers: &[(String, String)]) -> HeaderMap {
+    let parsed = headers.iter().filter_map(|(name, value)| {
+        let mut value = HeaderValue::from_str(value).ok()?;
+        value.set_sensitive(true);
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+    });
+    parsed.collect()
+}
+
 fn headers(settings: &EndpointSettings) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {

@@ -20,6 +20,8 @@ struct Signal {
     posted: u64,
     taken: u64,
     closed_at: Option<Instant>,
+    /// What was posted is done with, and nothing of it waits.
+    settled: bool,
 }
 
 impl Default for Inbox {
@@ -38,7 +40,19 @@ impl Inbox {
             collected.changes = changes.into();
         }
         *newest = Some(collected);
-        self.signal.send_modify(|signal| signal.posted += 1);
+        self.signal.send_modify(|signal| {
+            signal.posted += 1;
+            signal.settled = false;
+        });
+    }
+
+    /// Nothing of the ticks that were taken out waits any more.
+    pub(super) fn settle(&self) {
+        self.signal.send_modify(|signal| signal.settled = signal.posted == signal.taken);
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.signal.borrow().settled
     }
 
     /// No tick comes after those that were posted.

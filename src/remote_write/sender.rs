@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::EndpointSettings;
 use super::backoff::Backoff;
 use super::births::{Births, Unit};
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, own_headers};
 use super::inbox::Inbox;
 use super::requests::{Contents, Form, Plan, Request, Zeros, encode, pack};
 use crate::budget::Pool;
@@ -33,12 +35,23 @@ const DRAIN_RETRIES: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Outlet {
     inbox: Arc<Inbox>,
+    headers: Arc<ArcSwap<HeaderMap>>,
     task: JoinHandle<()>,
 }
 
 impl Outlet {
     pub fn post(&self, collected: Collected) {
         self.inbox.post(collected);
+    }
+
+    /// Headers that the tenant has of its own: they win over the endpoint's, from the next request on.
+    pub fn set_headers(&self, headers: &[(String, String)]) {
+        self.headers.store(Arc::new(own_headers(headers)));
+    }
+
+    /// Whether the endpoint has the end of everything that has ended, up to the last tick posted.
+    pub fn is_settled(&self) -> bool {
+        self.inbox.is_settled()
     }
 
     /// Lets the last tick be delivered and waits for it; whoever stops waiting gives it up.
@@ -86,27 +99,25 @@ impl Endpoint {
         let inbox = Arc::new(Inbox::default());
         let mut births = Births::new(relabel, max_ended);
         births.set_pool(Arc::clone(&self.pool));
+        let headers: Arc<ArcSwap<HeaderMap>> = Arc::default();
         let sender = Sender {
             endpoint: Arc::clone(self),
             tenant,
+            headers: Arc::clone(&headers),
             births: Mutex::new(births),
-            form: Form {
-                max_samples: self.settings.max_samples_per_send,
-                send_exemplars: self.settings.send_exemplars,
-            },
             inbox: Arc::clone(&inbox),
             resume: Mutex::default(),
             told: Mutex::default(),
         };
-        Outlet { inbox, task: tokio::spawn(sender.run()) }
+        Outlet { inbox, headers, task: tokio::spawn(sender.run()) }
     }
 }
 
 struct Sender {
     endpoint: Arc<Endpoint>,
     tenant: Option<TenantId>,
+    headers: Arc<ArcSwap<HeaderMap>>,
     births: Mutex<Births>,
-    form: Form,
     inbox: Arc<Inbox>,
     /// Where the tick before was cut off by its successor: the place among its requests, and the
     /// first label set there.
@@ -119,6 +130,7 @@ struct Sender {
 pub(super) struct Delivery<'a> {
     sender: &'a Sender,
     pub(super) collected: &'a Collected,
+    form: Form,
     /// Between the starts of two requests.
     spacing: Duration,
     /// The endpoint has taken something of this tick.
@@ -152,19 +164,33 @@ impl Sender {
     async fn run(self) {
         let mut delivered = true;
         while let Some(collected) = self.inbox.take().await {
-            let given_up = self.births().apply(&collected);
+            let given_up = self.take_in(&collected);
             self.count_dropped(Dropped::EndedListFull, given_up);
             delivered = self.deliver(&collected).await;
+            if !self.births().has_ended() {
+                self.inbox.settle();
+            }
         }
         if !delivered {
+            let given_up = self.births().give_up();
+            self.count_dropped(Dropped::EndedListFull, given_up);
             let (endpoint, tenant) = (self.name(), self.tenant.as_ref().map(TenantId::as_str));
             tracing::warn!(endpoint, tenant, "stopped before the endpoint took the last samples");
         }
     }
 
+    fn take_in(&self, collected: &Collected) -> usize {
+        self.births().apply(collected)
+    }
+
     /// Whether everything of the tick got there.
     async fn deliver(&self, collected: &Collected) -> bool {
-        let Plan { ended, mut live } = pack(&self.births(), collected, &self.form);
+        let settings = &self.endpoint.settings;
+        let form = Form {
+            max_samples: settings.max_samples_per_send,
+            send_exemplars: settings.send_exemplars,
+        };
+        let Plan { ended, mut live } = pack(&self.births(), collected, &form);
         self.rotate(&mut live);
         let n = u32::try_from(ended.len() + live.len()).unwrap_or(u32::MAX).max(1);
         let draining = self.inbox.closed_at().is_some();
@@ -172,6 +198,7 @@ impl Sender {
         let delivery = Delivery {
             sender: self,
             collected,
+            form,
             spacing: if draining { Duration::ZERO } else { interval / 2 / n },
             accepted_any: AtomicBool::new(false),
             incomplete: AtomicBool::new(false),
@@ -359,7 +386,7 @@ impl Delivery<'_> {
 
     /// Sends a request until there is an answer that counts, or patience ends.
     async fn attempt(&self, request: &Request, zeros: Zeros, patience: Patience) -> Outcome {
-        let Sender { endpoint, tenant, inbox, .. } = self.sender;
+        let Sender { endpoint, tenant, headers, inbox, .. } = self.sender;
         let EndpointSettings { min_backoff, max_backoff, .. } = endpoint.settings;
         let seed = endpoint.clock.now_unix_nano();
         let mut backoff = Backoff::new(min_backoff, max_backoff, seed);
@@ -372,7 +399,8 @@ impl Delivery<'_> {
             if contents.n_samples == 0 {
                 return Outcome::Accepted;
             }
-            let answer = endpoint.client.send(body, tenant.as_ref(), attempt).await;
+            let own = headers.load_full();
+            let answer = endpoint.client.send_with(body, tenant.as_ref(), &own, attempt).await;
             drop(permit);
             match answer {
                 Answer::Accepted => {
@@ -413,8 +441,9 @@ impl Delivery<'_> {
 
     fn body(&self, request: &Request, zeros: Zeros) -> (Bytes, Contents) {
         let mut raw = Vec::new();
-        let form = &self.sender.form;
-        let contents = encode(&self.births(), self.collected, request, zeros, form, &mut raw);
+        let births = self.births();
+        let contents = encode(&births, self.collected, request, zeros, &self.form, &mut raw);
+        drop(births);
         let compressed = snap::raw::Encoder::new().compress_vec(&raw);
         (compressed.expect("a request is far below 4 GiB").into(), contents)
     }
@@ -422,8 +451,7 @@ impl Delivery<'_> {
     /// What a request holds if it is sent in full.
     pub(super) fn contents(&self, request: &Request) -> Contents {
         let zeros = Zeros::WhereBirthsNeedThem;
-        let form = &self.sender.form;
-        encode(&self.births(), self.collected, request, zeros, form, &mut Vec::new())
+        encode(&self.births(), self.collected, request, zeros, &self.form, &mut Vec::new())
     }
 
     fn count_sent(&self, contents: &Contents) {

@@ -39,6 +39,7 @@ impl Pending {
         Self { best: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)), max }
     }
 
+    /// What waits beyond it goes with the next that is added, or is not picked.
     pub fn set_max(&mut self, max: usize) {
         self.max = max;
     }

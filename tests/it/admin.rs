@@ -296,9 +296,10 @@ async fn ready_says_why_not_before_and_after_the_service_takes_requests() {
     let addr = serve(Admin {
         registry: prometheus::Registry::new(),
         collections: Arc::new(Collections::default()),
-        effective_config: String::new(),
+        effective_config: Arc::default(),
         multitenancy: false,
         readiness: Arc::clone(&readiness),
+        reload: tokio::sync::mpsc::channel(1).0,
     })
     .await;
     let ready = async || {
@@ -367,12 +368,13 @@ async fn other_paths_and_methods_are_told_what_there_is() {
     let addr = spanmill.ports.admin;
     let answer = get(addr, "/nothing").await;
     assert_eq!(answer.status, 404);
-    for path in ["/metrics", "/generated", "/-/healthy", "/-/ready", "/status/config"] {
+    for path in ["/metrics", "/generated", "/-/healthy", "/-/ready", "/-/reload", "/status/config"]
+    {
         assert!(answer.text().contains(path), "{}", answer.text());
     }
     let answer = http::post(addr, "/-/reload", &[], Bytes::new()).await.expect("an answer");
-    assert_eq!(answer.status, 501);
-    assert!(answer.text().starts_with("reload: not in this version"), "{}", answer.text());
+    assert_eq!(answer.text(), "reloaded: nothing has changed\n");
+    assert_eq!(get(addr, "/-/reload").await.status, 405, "a page can't be made to ask for it");
     let answer = http::post(addr, "/metrics", &[], Bytes::new()).await.expect("an answer");
     assert_eq!(answer.status, 405);
     spanmill.stop().await;

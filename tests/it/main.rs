@@ -34,6 +34,8 @@ mod readme;
 mod receive;
 /// Relabelling, compared with a real Prometheus.
 mod relabel;
+/// Overrides and reload; tenants that come and go.
+mod reload;
 /// One exchange with an endpoint, whatever it answers.
 mod remote_write_client;
 /// Files with spans through the pipeline, and to a running service.

@@ -19,11 +19,12 @@ use prost::Message;
 use spanmill::clock::Clock;
 use spanmill::ledger::{self, Tenants};
 use spanmill::receiver::{
-    BodyLimits, ConnectionLimits, IngestLimits, Intake, Listeners, Memory, Settings, TakeError,
+    BodyLimits, ConnectionLimits, IngestLimits, Intake, Listeners, Memory, Rulebook, Settings,
+    TakeError, TenantRules,
 };
 use spanmill::stage;
 use spanmill::telemetry::Telemetry;
-use spanmill::tenant::TenantId;
+use spanmill::tenant::{ByTenant, TenantId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -97,11 +98,21 @@ fn intake() -> (Intake, Arc<Tenants>) {
         max_label_name_length: 0,
         max_label_value_length: 0,
     };
-    let plan = stage::Plan::new(&settings, 0).expect("valid settings");
     let ledger = ledger::Settings { max_exemplars_per_tick: 0, ..Default::default() };
+    let rules = TenantRules {
+        plan: stage::Plan::new(&settings, 0).expect("valid settings"),
+        ledger: ledger::Rules {
+            generation: 0,
+            settings: ledger,
+            bounds: settings.bounds(),
+            made: [true; ledger::Table::ALL.len()],
+        },
+        ingest: IngestLimits::default(),
+    };
     let (created, _) = tokio::sync::mpsc::unbounded_channel();
-    let tenants = Arc::new(Tenants::new(ledger, settings.bounds(), [0; 4], created));
-    (Intake::new(plan, Arc::clone(&tenants), Arc::new(Clock::default())), tenants)
+    let tenants = Arc::new(Tenants::new(0, [0; 4], created));
+    let rulebook = Rulebook { epoch: 1, rules: ByTenant::same(rules) };
+    (Intake::new(rulebook, Arc::clone(&tenants), Arc::new(Clock::default())), tenants)
 }
 
 async fn start() -> Service {
