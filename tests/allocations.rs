@@ -1,5 +1,5 @@
-//! A warm stager allocates nothing per span: counted with an allocator of this test's own, which is why
-//! it is a binary of its own.
+//! A warm stager allocates nothing per span, and what is kept of refused rows stays within its bytes:
+//! counted with an allocator of this test's own, which is why it is a binary of its own.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use flate2::read::MultiGzDecoder;
+use spanmill::admission::{self, Wanted};
+use spanmill::batch::{Labels, Table, push_label};
 use spanmill::stage::{
     DimensionMapping, HostInfo, IntrinsicDimensions, Multiplier, Plan, Processors, ServiceGraphs,
     Settings, SpanMetrics, SpanNames, Stager,
@@ -111,6 +113,64 @@ fn a_warm_stager_allocates_nothing_per_span() {
     assert_eq!(of_eight, of_once, "the same spans 8 times are the same label sets");
     let most = ALLOCATIONS_PER_REQUEST_MAX + ALLOCATIONS_PER_ROW_MAX * rows;
     assert!(of_once <= most, "{of_once} allocations, at most {most}");
+}
+
+/// Label sets of a flood, made anew each time.
+#[derive(Default)]
+struct Flood(Vec<u8>);
+
+impl Flood {
+    fn labels(&mut self, labels: &[(&str, &str)]) -> Labels<'_> {
+        self.0.clear();
+        labels.iter().for_each(|(name, value)| push_label(&mut self.0, name, value));
+        Labels::new(&self.0)
+    }
+}
+
+#[test]
+fn what_was_wanted_stays_within_its_bytes_whatever_is_refused() {
+    const STALE_MS: i64 = 900_000;
+    const ROWS: i64 = 5_000_000;
+    let long = "n".repeat(200);
+    let mut flood = Flood::default();
+    let mut wanted = Wanted::new([1, 2, 3, 4], STALE_MS);
+    let mut values = 0_u64;
+    let info = measure(|| {
+        for i in 0..ROWS {
+            // Over more than all generations, so that they turn under the flood as well.
+            let at_ms = i * (STALE_MS * 4) / ROWS;
+            let (value, many) = (format!("{i}{long}"), format!("{}{long}", i % 100));
+            let (name, service) = (&*format!("k{value}"), &*value);
+            let row = match i % 5 {
+                // New services, new names of labels, and new values of a hundred services.
+                0 => flood.labels(&[("a", service), ("b", service), ("service", service)]),
+                1 => flood.labels(&[(name, service), ("service", "names")]),
+                _ => flood.labels(&[
+                    ("a", service),
+                    ("b", service),
+                    ("c", service),
+                    ("service", &many),
+                ]),
+            };
+            values += row.iter().count() as u64 - 1;
+            wanted.refused(Table::SpanMetrics, row, 1, at_ms);
+        }
+        flood.0.clear();
+    });
+    let (bytes, bound) = (wanted_bytes(&wanted), admission::BYTES_MAX as u64);
+    println!("{values} values: at most {} bytes, now {bytes}, bound {bound}", info.bytes_max);
+    assert!(values >= 10_000_000);
+    // A row of the flood is made inside, too.
+    assert!(info.bytes_max < bound + 2000, "{} bytes, at most {bound}", info.bytes_max);
+    assert!(bytes > bound / 2, "{bytes} bytes of {bound}: the bound says little");
+}
+
+/// What a copy of it takes.
+fn wanted_bytes(wanted: &Wanted) -> u64 {
+    let mut copy = None;
+    let info = measure(|| copy = Some(wanted.clone()));
+    assert!(copy.is_some());
+    info.bytes_max
 }
 
 #[test]

@@ -84,8 +84,15 @@ impl World {
         placed
     }
 
-    /// Counts what a limit kept out.
-    pub(super) fn count_limited(&mut self, table: Table, limit: Limited, spans: u64) {
+    /// Counts what a limit kept out, and notes what was wanted.
+    pub(super) fn count_limited(
+        &mut self,
+        (table, labels): (Table, Labels<'_>),
+        limit: Limited,
+        spans: u64,
+        at_ms: i64,
+    ) {
+        self.wanted.refused(table, labels, spans, at_ms);
         match table {
             Table::SpanMetrics => self.tallies.limit(Processor::SpanMetrics, limit, spans),
             Table::TargetInfo => self.tallies.limit(Processor::SpanMetrics, Limited::Info, 1),

@@ -3,6 +3,7 @@
 use super::effects::Effect;
 use super::memory::VALUE_COPIES;
 use super::tenant::World;
+use crate::admission::WANTED_BYTES;
 use crate::batch::{Labels, Table};
 use crate::budget::Rank;
 use crate::edges;
@@ -21,6 +22,7 @@ impl World {
         let held = tables
             + self.state.pending().held_bytes()
             + self.gate.held_bytes()
+            + if self.wanted.is_empty() { 0 } else { WANTED_BYTES }
             + self.names_demand.as_ref().map_or(0, |_| DEMAND_BYTES)
             + self.edge_rows.kept_bytes();
         let pool = &self.memory.pool;

@@ -18,6 +18,10 @@ mod tenant;
 mod tenants;
 
 pub use crate::admission::Demanded;
+/// Who wanted what: the words of admission, for those behind the ledger.
+pub use crate::admission::{
+    OVERFLOW, RefusedLabel, RefusedService, Wanted, counts_spans, service_label,
+};
 /// The words of a batch that a snapshot speaks in, for those behind the ledger.
 pub use crate::batch::{
     Bounds, Discarded, Exemplar, Labels, Limited, Processor, Repaired, Table, Total,

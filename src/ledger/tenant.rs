@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::settings::Settings;
 use super::snapshot::{Event, Snapshot};
 use super::state::State;
-use crate::admission::{DemandEstimate, Demanded};
+use crate::admission::{DemandEstimate, Demanded, Wanted};
 use crate::batch::{
     Batch, Bounds, Class, Discarded, EdgeSide, Processor, Repaired, Repairs, Row, Table, Tallies,
 };
@@ -51,6 +51,8 @@ pub(super) struct World {
     events: Vec<Event>,
     /// With a dry run of name templates; guidance, no part of the state.
     pub(super) names_demand: Option<Box<DemandEstimate>>,
+    /// Told of each row that goes to an overflow series; no part of the state.
+    pub(super) wanted: Wanted,
 }
 
 /// A tenant's counts, all from one moment.
@@ -68,6 +70,8 @@ pub struct Counts {
     /// Label sets of the span metrics that were wanted within the stale duration, as of the last tick,
     /// with a dry run of name templates.
     pub names_demand: Option<Demanded>,
+    /// Prometheus series that the tenant may have; 0 = no limit.
+    pub series_limit: usize,
 }
 
 impl Tenant {
@@ -127,6 +131,12 @@ impl Tenant {
         self.lock().counts()
     }
 
+    /// What was wanted beyond what was admitted, copied; nothing where nothing was refused of late.
+    pub fn wanted(&self) -> Option<Wanted> {
+        let world = self.lock();
+        (!world.wanted.is_empty()).then(|| world.wanted.clone())
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(|_| {
             // A fold that panicked left its state half changed: rather start anew than count wrongly.
@@ -144,6 +154,7 @@ impl World {
         memory: Arc<Memory>,
     ) -> Self {
         let caller = &settings.edges.virtual_caller;
+        let stale_ms = ms(settings.stale_duration);
         Self {
             state: State::new(bounds, &settings, seed),
             life: Life::default(),
@@ -159,6 +170,7 @@ impl World {
             n_ended: [0; Table::ALL.len()],
             events: Vec::new(),
             names_demand: None,
+            wanted: Wanted::new(seed, stale_ms),
             settings,
         }
     }
@@ -172,6 +184,7 @@ impl World {
             edges: self.edge_counts,
             sides_pending: self.state.edges().n_pending(),
             names_demand: self.names_demand.as_ref().map(|demand| demand.demanded()),
+            series_limit: self.settings.limits.max_active_series,
         }
     }
 
@@ -214,7 +227,7 @@ impl World {
         let slot = self.state.table(row.table).find(labels).or_else(|| {
             let placed = self.place((row.table, labels), row.spans, None, at_ms, log);
             if let Some(limit) = placed.limited {
-                self.count_limited(row.table, limit, row.spans);
+                self.count_limited((row.table, labels), limit, row.spans, at_ms);
             }
             placed.slot
         });
@@ -326,7 +339,7 @@ impl World {
         match (placed.limited, placed.slot) {
             (None, Some(slot)) => self.edge_rows.learn(i, row.table, slot),
             (Some(limit), _) if before.is_none() => {
-                self.count_limited(row.table, limit, row.spans);
+                self.count_limited(set, limit, row.spans, at_ms);
                 self.edge_rows.set_limited(i, placed);
             }
             _ => {}
