@@ -110,6 +110,66 @@ async fn every_corpus_equals_its_oracle() {
     }
 }
 
+/// Label sets and series of the span metrics without some labels, counted from the oracle.
+fn size_without(oracle: &Oracle, drop: &[&str]) -> [usize; 2] {
+    let without = |labels: &Labels| {
+        let mut labels = labels.clone();
+        labels.retain(|label, _| !drop.contains(&label.as_str()));
+        labels
+    };
+    let sets: std::collections::BTreeSet<Labels> =
+        oracle.operations.iter().map(|operation| without(&operation.labels)).collect();
+    // Calls, size, count, sum, 14 buckets and that of the rest.
+    [sets.len(), sets.len() * 19]
+}
+
+#[tokio::test]
+async fn what_if_counts_the_series_without_a_label() {
+    let enabled = "processors.enabled=[span-metrics]";
+    for corpus in corpus::all() {
+        let oracle = corpus.oracle();
+        let mut arguments = vec!["replay", "--json", "--set", enabled, text(&corpus.file)];
+        arguments.extend(["--what-if", "drop=span_name", "--what-if", "drop=span_kind,span_name"]);
+        let json = spanmill(&arguments).await.json();
+        let all = size_without(&oracle, &[]);
+        for (found, drop) in json["what_if"]
+            .as_array()
+            .expect("answers")
+            .iter()
+            .zip([&["span_name"][..], &["span_kind", "span_name"]])
+        {
+            let without = size_without(&oracle, drop);
+            let expected = serde_json::json!({
+                "drop": drop.join(","),
+                "series": all[1],
+                "series_without": without[1],
+                "label_sets": all[0],
+                "label_sets_without": without[0],
+            });
+            assert_eq!(found, &expected, "{}", corpus.name);
+        }
+        assert_eq!(json["what_if"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn what_if_is_told_in_lines_and_does_not_know_every_label() {
+    let corpus = corpus::named("node-edge");
+    let file = text(&corpus.file);
+    let output = spanmill(&["replay", file, "--what-if", "drop=client"]).await;
+    let line = output.stdout.lines().last().expect("a line");
+    assert!(line.starts_with("what-if drop=client: "), "{line}");
+    assert_eq!(output.code, Some(0));
+    let output = spanmill(&["replay", file, "--what-if", "drop=span.name"]).await;
+    let told = "--what-if drop=span.name: no series has this label, the nearest one is span_name";
+    assert!(output.stderr.lines().any(|line| line == told), "{}", output.stderr);
+    assert_eq!(output.code, Some(1));
+    for wrong in [&["--what-if", "span_name"][..], &["--what-if", "drop=a", "--to", "http://a:1"]] {
+        let output = spanmill(&[&["replay", file], wrong].concat()).await;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(64), ""), "{wrong:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_form_and_compression_of_a_corpus_gives_the_same() {
     let corpus = corpus::named("node-edge");

@@ -4,36 +4,57 @@ use serde::Serialize;
 
 use super::edges::{self, Edge, JsonEdge};
 use super::operations::{self, JsonOperation, Operation};
+use super::what_if::{self, Dropped, Made, WhatIf};
 use crate::ledger::Snapshot;
 
 #[derive(Debug)]
 pub(super) struct Counted {
     operations: Vec<Operation>,
     edges: Vec<Edge>,
+    what_if: Vec<WhatIf>,
 }
 
 #[derive(Serialize)]
 struct Output<'a> {
     operations: Vec<JsonOperation<'a>>,
     edges: Vec<JsonEdge<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    what_if: &'a [WhatIf],
 }
 
 impl Counted {
     /// Of the first tick of a tenant: what was born is all there is.
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
-        Self { operations: operations::of(snapshot), edges: edges::of(snapshot) }
+    pub(super) fn of(snapshot: &Snapshot, made: &Made, drops: &[Dropped]) -> Self {
+        Self {
+            operations: operations::of(snapshot),
+            edges: edges::of(snapshot),
+            what_if: what_if::of(snapshot, made, drops),
+        }
     }
 
-    /// The operations, an empty line, the edges.
+    /// Labels of what-ifs that no series has, a line each.
+    pub(super) fn unknown_labels(&self) -> impl Iterator<Item = &String> {
+        self.what_if.iter().flat_map(|what_if| &what_if.unknown)
+    }
+
+    /// The operations, an empty line, the edges, and what would be if.
     pub(super) fn table(&self) -> String {
-        format!("{}\n{}", operations::table(&self.operations), edges::table(&self.edges))
+        let mut text = operations::table(&self.operations);
+        text.push('\n');
+        text.push_str(&edges::table(&self.edges));
+        if !self.what_if.is_empty() {
+            text.push('\n');
+            text.push_str(&what_if::lines(&self.what_if));
+        }
+        text
     }
 
     /// All of it, with the columns' names.
     pub(super) fn json(&self) -> String {
         let operations = self.operations.iter().map(Operation::json).collect();
         let edges = self.edges.iter().map(Edge::json).collect();
-        let text = serde_json::to_string_pretty(&Output { operations, edges });
+        let text =
+            serde_json::to_string_pretty(&Output { operations, edges, what_if: &self.what_if });
         text.expect("texts and numbers are JSON") + "\n"
     }
 }
@@ -46,7 +67,12 @@ mod tests {
     use super::*;
 
     fn counted() -> Counted {
-        Counted { operations: operations::tests::operations(), edges: edges::tests::edges() }
+        let (operations, edges) = (operations::tests::operations(), edges::tests::edges());
+        Counted { operations, edges, what_if: Vec::new() }
+    }
+
+    fn empty() -> Counted {
+        Counted { operations: Vec::new(), edges: Vec::new(), what_if: Vec::new() }
     }
 
     #[test]
@@ -59,14 +85,14 @@ mod tests {
 
             client  server  type  requests  failed  client_p50 ms  client_p95 ms  server_p50 ms  server_p95 ms
         "#]]
-        .assert_eq(&Counted { operations: Vec::new(), edges: Vec::new() }.table());
+        .assert_eq(&empty().table());
     }
 
     #[test]
     fn json_has_the_columns_names_and_every_digit() {
         let mut all = counted();
-        let one =
-            Counted { operations: all.operations.split_off(2), edges: all.edges.split_off(2) };
+        let (operations, edges) = (all.operations.split_off(2), all.edges.split_off(2));
+        let one = Counted { operations, edges, what_if: Vec::new() };
         expect![[r#"
             {
               "operations": [
@@ -102,7 +128,6 @@ mod tests {
         assert_eq!(json["operations"][0]["p95"], 23.456);
         assert_eq!(json["operations"][1]["span_name"], "x".repeat(100));
         assert_eq!(json["edges"].as_array().unwrap().len(), 3);
-        let empty = Counted { operations: Vec::new(), edges: Vec::new() }.json();
-        assert_eq!(empty, "{\n  \"operations\": [],\n  \"edges\": []\n}\n");
+        assert_eq!(empty().json(), "{\n  \"operations\": [],\n  \"edges\": []\n}\n");
     }
 }

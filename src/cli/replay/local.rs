@@ -6,6 +6,7 @@ use anyhow::bail;
 
 use super::counted::Counted;
 use super::reading::Bad;
+use super::what_if::{Dropped, Made};
 use crate::admission::Limits;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -21,6 +22,7 @@ pub(super) struct Local {
     plan: Plan,
     stager: Stager,
     tenant: Tenant,
+    made: Made,
     now: Duration,
     /// When no edge side waits any longer.
     end: Duration,
@@ -40,7 +42,8 @@ impl Local {
         let tenant = Tenant::new(TenantId::single(), ledger, &settings.bounds(), [0; 4]);
         let now = Clock::default().now();
         let end = now + wait.saturating_mul(1 + u32::from(hold_virtual)) + MILLISECOND;
-        Ok(Self { plan, stager: Stager::default(), tenant, now, end })
+        let made = Made::by(config);
+        Ok(Self { plan, stager: Stager::default(), tenant, made, now, end })
     }
 
     /// The number of spans that were taken.
@@ -56,8 +59,8 @@ impl Local {
         Ok(batch.tallies.received)
     }
 
-    pub(super) fn finish(self) -> Counted {
-        Counted::of(&self.tenant.tick(self.end))
+    pub(super) fn finish(self, what_if: &[Dropped]) -> Counted {
+        Counted::of(&self.tenant.tick(self.end), &self.made, what_if)
     }
 }
 
@@ -76,7 +79,7 @@ fn for_the_table(settings: &stage::Settings) -> stage::Settings {
     settings
 }
 
-/// Likewise; nobody is shown an exemplar, and nobody is limited.
+/// Likewise; nobody is shown an exemplar, and no limit hides what there is.
 fn counted_for_the_table(settings: &ledger::Settings) -> ledger::Settings {
     let mut settings = settings.clone();
     settings.max_exemplars_per_tick = 0;
@@ -125,5 +128,11 @@ mod tests {
         let series = counted_for_the_table(&config.ledger).edge_series;
         let expected = EdgeSeries { connection_info: true, ..EdgeSeries::default() };
         assert_eq!(series, expected);
+    }
+
+    #[test]
+    fn no_limit_hides_what_there_is() {
+        let limited = config(&["limits.max_active_series=1", "limits.max_edges=1"]);
+        assert_eq!(counted_for_the_table(&limited.ledger).limits, Limits::none());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reading (a thread of its own): file -> inflated -> frames | values -> requests in their wire form
-//!   -> local: staged and applied, then one tick -> operations, edges -> table or JSON
+//!   -> local: staged and applied, then one tick -> operations, edges, what-ifs -> table or JSON
 //!   -> remote: sent to a service, one after the other, again where it asks for that
 //! ```
 
@@ -18,6 +18,7 @@ mod remote;
 mod report;
 mod shift;
 mod values;
+mod what_if;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use counted::Counted;
 use local::Local;
 use reading::{Read, Reading};
 use report::Report;
+pub use what_if::Dropped;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -46,6 +48,9 @@ pub struct Arguments {
     /// Prints JSON instead of the table.
     #[arg(long)]
     pub json: bool,
+    /// Also prints how many series there would be without a label: drop=LABEL.
+    #[arg(long, value_name = "drop=LABEL")]
+    pub what_if: Vec<Dropped>,
     #[command(flatten)]
     pub config: ConfigArguments,
 }
@@ -61,6 +66,9 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
     };
     if arguments.json && target.is_some() {
         return usage("--json: nothing is printed with --to, leave out one of them");
+    }
+    if !arguments.what_if.is_empty() && target.is_some() {
+        return usage("--what-if: nothing is counted with --to, leave out one of them");
     }
     match replay(arguments, &loaded, target) {
         Ok(code) => code,
@@ -88,13 +96,17 @@ fn replay(
             sent.map(|()| ExitCode::SUCCESS)?
         }
         None => {
-            let counted = count_all(loaded, reading, arguments.shift_to_now, &mut report)?;
+            let counted = count_all(loaded, reading, arguments, &mut report)?;
             // Before the table, so that it does not stand behind the progress.
             report.finish();
-            print(&match arguments.json {
+            let printed = print(&match arguments.json {
                 true => counted.json(),
                 false => counted.table(),
-            })
+            });
+            let mut unknown = counted.unknown_labels().peekable();
+            let is_clean = unknown.peek().is_none();
+            unknown.for_each(tell);
+            if is_clean { printed } else { ExitCode::from(EXIT_TROUBLE) }
         }
     };
     report.finish();
@@ -104,13 +116,13 @@ fn replay(
 fn count_all(
     loaded: &Loaded,
     mut reading: Reading,
-    shift_to_now: bool,
+    arguments: &Arguments,
     report: &mut Report,
 ) -> anyhow::Result<Counted> {
     let mut local = Local::new(&loaded.config)?;
     while let Some(read) = reading.next_blocking() {
         let outcome = match read.body {
-            Read::Request(body) if shift_to_now => {
+            Read::Request(body) if arguments.shift_to_now => {
                 shift::to(report.now_unix_nano(), body).and_then(|body| local.take(&body))
             }
             Read::Request(body) => local.take(&body),
@@ -121,5 +133,5 @@ fn count_all(
             Err(bad) => report.bad(&read.place, &bad),
         }
     }
-    Ok(local.finish())
+    Ok(local.finish(&arguments.what_if))
 }
