@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::admin::test_view;
 use crate::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Total, push_label};
 use crate::collect::{Catalog, Families, Settings, StaleMarkers};
 use crate::ledger::{self, Tenant};
@@ -56,7 +57,7 @@ fn only_the_histogram_that_restarts_is_created_anew_and_at_its_first_tick() {
     let of_ledger = ledger::Settings::default();
     let last = catalog.reload(&tenant, &settings("trace_id"), of_ledger, &bounds(2), at(1500));
     assert!(last.is_some(), "a tick as it was");
-    let page = |catalog: &Catalog| text(&catalog.view().expect("a tick was taken"));
+    let page = |catalog: &Catalog| whole(catalog.view().expect("a tick was taken"));
     let before = page(&catalog);
     assert!(before.contains("latency_bucket{service=\"cart\",le=\"0.5\"} 1\n"), "{before}");
     assert!(!before.contains("le=\"1.0\""), "{before}");
@@ -73,4 +74,40 @@ fn only_the_histogram_that_restarts_is_created_anew_and_at_its_first_tick() {
     ] {
         assert!(after.contains(line), "{line} of {after}");
     }
+}
+
+fn whole(view: View) -> String {
+    let mut page = Page { chunk_bytes: usize::MAX, ..Page::new(view) };
+    std::iter::from_fn(|| page.next_chunk()).collect()
+}
+
+fn pieces(chunk_bytes: usize, n: usize) -> Vec<String> {
+    let names: Vec<String> = (0..n).map(|i| format!("GET /{i}")).collect();
+    let rows = names.iter().map(|name| {
+        (Table::SpanMetrics, vec![("service", "cart"), ("span_name", name.as_str())], 1)
+    });
+    let edge = (Table::EdgeRequests, vec![("client", "cart"), ("server", "stock")], 1);
+    let view = test_view::view(&rows.chain([edge]).collect::<Vec<_>>());
+    let mut page = Page { chunk_bytes, ..Page::new(view) };
+    std::iter::from_fn(|| page.next_chunk()).collect()
+}
+
+#[test]
+fn a_page_in_pieces_is_the_same_page() {
+    let whole = pieces(usize::MAX, 300);
+    assert_eq!(whole.len(), 1);
+    assert_eq!(whole[0].lines().filter(|line| line.starts_with("# TYPE")).count(), 4);
+    assert!(whole[0].ends_with("\n# EOF\n"));
+    for chunk_bytes in [1, 1000, CHUNK_BYTES] {
+        assert_eq!(pieces(chunk_bytes, 300).concat(), whole[0], "{chunk_bytes}");
+    }
+    assert_eq!(pieces(1, 0).concat(), pieces(usize::MAX, 0).concat());
+}
+
+#[test]
+fn a_piece_is_no_longer_than_its_bound_and_one_label_set() {
+    let pieces = pieces(CHUNK_BYTES, 2000);
+    let longest = pieces.iter().map(String::len).max();
+    assert!(pieces.len() > 10, "{}", pieces.len());
+    assert!(longest.is_some_and(|len| len < CHUNK_BYTES + 2000), "{longest:?}");
 }

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::stream;
 use http::{HeaderName, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -17,8 +19,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
-use super::generated;
+use super::cardinality::Cardinality;
+use super::generated::{self, Page};
 use crate::collect::Collections;
 use crate::telemetry::COMMIT;
 use crate::tenant::TenantId;
@@ -36,6 +40,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub struct Admin {
     pub registry: Registry,
     pub collections: Arc<Collections>,
+    pub cardinality: Arc<Cardinality>,
     /// The effective configuration as YAML, secrets masked.
     pub effective_config: Arc<ArcSwap<String>>,
     pub multitenancy: bool,
@@ -90,6 +95,7 @@ impl Readiness {
 impl Admin {
     /// Serves until the task is dropped.
     pub async fn serve(self, listener: TcpListener) {
+        let samples = Arc::clone(&self.cardinality).keep_samples();
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/generated", get(generated_text))
@@ -98,9 +104,13 @@ impl Admin {
             .route("/-/reload", post(reload))
             .route("/status/config", get(config))
             .route("/status/buildinfo", get(build_info))
+            .route("/api/v1/cardinality", get(cardinality))
             .fallback(not_found)
             .with_state(Arc::new(self));
-        serve_connections(listener, router).await;
+        tokio::select! {
+            () = serve_connections(listener, router) => {}
+            () = samples => {}
+        }
     }
 }
 
@@ -132,6 +142,7 @@ async fn serve_connections(listener: TcpListener, router: Router) {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    admin.cardinality.refresh().await;
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&admin.registry.gather(), &mut text) {
@@ -145,29 +156,81 @@ struct TenantQuery {
     tenant: Option<String>,
 }
 
+impl Admin {
+    /// The tenant that is asked for, or what is wrong with it.
+    fn tenant(&self, query: Option<&str>, path: &str) -> Result<TenantId, String> {
+        match (query, self.multitenancy) {
+            (None, true) => {
+                Err(format!("tenant is missing, expected {path}?tenant=ID as multi-tenancy is on"))
+            }
+            (None, false) => Ok(TenantId::single()),
+            (Some(id), _) => TenantId::parse(id).map_err(|e| e.to_string()),
+        }
+    }
+}
+
 async fn generated_text(
     State(admin): State<Arc<Admin>>,
     Query(query): Query<TenantQuery>,
 ) -> Response {
-    let tenant = match (query.tenant, admin.multitenancy) {
-        (None, true) => {
-            let text = "tenant is missing, expected /generated?tenant=ID as multi-tenancy is on\n";
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
-        (None, false) => TenantId::single(),
-        (Some(id), _) => match TenantId::parse(&id) {
-            Ok(tenant) => tenant,
-            Err(e) => return (StatusCode::BAD_REQUEST, format!("{e}\n")).into_response(),
-        },
+    let tenant = match admin.tenant(query.tenant.as_deref(), "/generated") {
+        Ok(tenant) => tenant,
+        Err(wrong) => return bad_request(&wrong),
     };
     match admin.collections.view(&tenant) {
-        Some(view) => typed(generated::CONTENT_TYPE, generated::text(&view)),
-        None if admin.multitenancy => {
-            let text = format!("nothing has been collected for tenant {tenant} yet\n");
-            (StatusCode::NOT_FOUND, text).into_response()
-        }
+        Some(view) => typed(generated::CONTENT_TYPE, streamed(Page::new(view))),
+        None if admin.multitenancy => nothing_collected(&tenant),
         None => typed(generated::CONTENT_TYPE, "# EOF\n"),
     }
+}
+
+/// Made piece by piece as the client reads, off the reactor: a page may have hundreds of MB.
+fn streamed(page: Page) -> Body {
+    Body::from_stream(stream::try_unfold(page, async |mut page| {
+        let make = move || (page.next_chunk(), page);
+        let (chunk, page) = spawn_blocking(make).await.map_err(std::io::Error::other)?;
+        Ok::<_, std::io::Error>(chunk.map(|chunk| (Bytes::from(chunk), page)))
+    }))
+}
+
+#[derive(Deserialize)]
+struct CardinalityQuery {
+    tenant: Option<String>,
+    service: Option<String>,
+    top: Option<String>,
+}
+
+/// Values of each label that an answer names where nothing else is asked for.
+const TOP: usize = 10;
+
+async fn cardinality(
+    State(admin): State<Arc<Admin>>,
+    Query(query): Query<CardinalityQuery>,
+) -> Response {
+    let tenant = match admin.tenant(query.tenant.as_deref(), "/api/v1/cardinality") {
+        Ok(tenant) => tenant,
+        Err(wrong) => return bad_request(&wrong),
+    };
+    let Ok(top) = query.top.as_deref().map_or(Ok(TOP), str::parse) else {
+        let found = query.top.unwrap_or_default();
+        return bad_request(&format!("top is {found:?}, expected a whole number"));
+    };
+    let service = query.service.filter(|service| !service.is_empty());
+    let made = Arc::clone(&admin.cardinality).json(tenant.clone(), service, top).await;
+    let json = match made {
+        None if admin.multitenancy => return nothing_collected(&tenant),
+        made => made.unwrap_or_else(|| admin.cardinality.nothing()),
+    };
+    ([(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], typed("application/json", json)).into_response()
+}
+
+fn nothing_collected(tenant: &TenantId) -> Response {
+    let text = format!("nothing has been collected for tenant {tenant} yet\n");
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+fn bad_request(line: &str) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response()
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
@@ -201,7 +264,7 @@ async fn build_info() -> Response {
 
 async fn not_found() -> Response {
     let text = "not found, expected /metrics, /generated, /-/healthy, /-/ready, /-/reload (POST), \
-                /status/config or /status/buildinfo\n";
+                /status/config, /status/buildinfo or /api/v1/cardinality\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use crate::ledger::{
-    Connection, Counts, Demanded, Discarded, End, Processor, Repaired, Table, Tenants,
+    Connection, Counts, Demanded, Discarded, End, Limited, Processor, Repaired, Table, Tenants,
 };
 use crate::tenant::TenantId;
 
@@ -41,7 +41,9 @@ struct Families {
     received: IntCounterVec,
     counted: IntCounterVec,
     discarded: IntCounterVec,
+    limited: IntCounterVec,
     repaired: IntCounterVec,
+    series_limit: IntGaugeVec,
     active: IntGaugeVec,
     created: IntCounterVec,
     expired: IntCounterVec,
@@ -73,6 +75,11 @@ impl Form {
                 let labels = [tenant, processor.name(), reason.name()];
                 families.discarded.with_label_values(&labels).inc_by(discarded);
             }
+            for limit in Limited::ALL {
+                let labels = [tenant, processor.name(), limit.name()];
+                let limited = tallies.limited(processor, limit);
+                families.limited.with_label_values(&labels).inc_by(limited);
+            }
         }
         for what in Repaired::ALL {
             let labels = [tenant, what.name()];
@@ -89,6 +96,10 @@ impl Form {
         };
         let active = gauge(series(counts.live.map(|n| n as u64)));
         families.active.with_label_values(&[tenant]).set(active);
+        if counts.series_limit > 0 {
+            let limit = gauge(counts.series_limit as u64);
+            families.series_limit.with_label_values(&[tenant]).set(limit);
+        }
         families.created.with_label_values(&[tenant]).inc_by(series(counts.born));
         families.expired.with_label_values(&[tenant]).inc_by(series(counts.ended));
         if self.processors.contains(&Processor::ServiceGraphs) {
@@ -130,7 +141,9 @@ impl Collector for TenantMetrics {
             received,
             counted,
             discarded,
+            limited,
             repaired,
+            series_limit,
             active,
             created,
             expired,
@@ -144,6 +157,7 @@ impl Collector for TenantMetrics {
             received,
             counted,
             discarded,
+            limited,
             repaired,
             created,
             expired,
@@ -151,7 +165,7 @@ impl Collector for TenantMetrics {
             edge_sides,
             names_sanitized,
         ];
-        let gauges = [active, edge_sides_pending, names_demand];
+        let gauges = [active, series_limit, edge_sides_pending, names_demand];
         let counters = counters.iter().flat_map(Collector::collect);
         let all = counters.chain(gauges.iter().flat_map(Collector::collect));
         // Without a tenant there is nothing to show, and without a service graph no edge.
@@ -185,6 +199,11 @@ impl Families {
                 "spans that were taken and by rule make no metric",
                 &["tenant", "processor", "reason"],
             ),
+            limited: counters(
+                "spanmill_spans_limited_total",
+                "spans that were counted, but because of a limit in an overflow series",
+                &["tenant", "processor", "limit"],
+            ),
             repaired: counters(
                 "spanmill_spans_repaired_total",
                 "spans of which something was put right",
@@ -193,6 +212,11 @@ impl Families {
             active: gauges(
                 "spanmill_series_active",
                 "Prometheus series that a tenant has",
+                &["tenant"],
+            ),
+            series_limit: gauges(
+                "spanmill_series_limit",
+                "Prometheus series that a tenant may have (limits.max_active_series)",
                 &["tenant"],
             ),
             created: counters(

@@ -25,6 +25,4 @@ pub use overflow::{OVERFLOW, SETS_OF_A_SERVICE, push_edge_overflow, push_span_ov
 pub use probation::{BYTES as PROBATION_BYTES, Probation};
 pub use refused_label::RefusedLabel;
 pub use verdict::{Standing, has_place, is_pressed, standing};
-pub use wanted::{
-    BYTES_MAX as WANTED_BYTES, RefusedService, Wanted, counts_spans, service_label,
-};
+pub use wanted::{BYTES_MAX as WANTED_BYTES, RefusedService, Wanted, counts_spans, service_label};

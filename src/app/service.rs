@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::pipelines::Pipelines;
 use super::reload::{Reloader, hangups};
-use crate::admin::{Admin, Form, Readiness, ReloadRequest, TenantMetrics};
+use crate::admin::{
+    Admin, Cardinality, CardinalityMetrics, Form, Readiness, ReloadRequest, TenantMetrics,
+};
 use crate::budget::Pool;
 use crate::clock::Clock;
 use crate::collect::Collections;
@@ -42,6 +44,7 @@ pub struct App {
     tenants: Arc<Tenants>,
     created: UnboundedReceiver<Arc<Tenant>>,
     collections: Arc<Collections>,
+    cardinality: Arc<Cardinality>,
     intake: Arc<Intake>,
     endpoints: Vec<Arc<Endpoint>>,
     readiness: Arc<Readiness>,
@@ -92,12 +95,18 @@ impl App {
             let endpoint = Endpoint::new(settings.clone(), client, metrics, clock);
             endpoints.push(Arc::new(endpoint.with_pool(Arc::clone(&pool))));
         }
+        let collections = Arc::<Collections>::default();
         let app = Self {
+            cardinality: Cardinality::new(
+                Arc::clone(&tenants),
+                Arc::clone(&collections),
+                config.ledger.stale_duration,
+            ),
             telemetry,
             clock,
             tenants,
             created,
-            collections: Arc::default(),
+            collections,
             intake,
             endpoints,
             readiness: Arc::default(),
@@ -115,6 +124,8 @@ impl App {
             let of = in_force.tenants.of(id);
             Form { series_per_set: of.series_per_set, processors: of.processors().collect() }
         });
+        let cardinality = CardinalityMetrics::new(Arc::clone(&self.cardinality));
+        self.telemetry.registry.register(Box::new(cardinality))?;
         Ok(self.telemetry.registry.register(Box::new(metrics))?)
     }
 
@@ -210,6 +221,7 @@ impl App {
         Admin {
             registry: self.telemetry.registry.clone(),
             collections: Arc::clone(&self.collections),
+            cardinality: Arc::clone(&self.cardinality),
             effective_config,
             multitenancy: self.current.loaded().config.receiver.multitenancy,
             readiness: Arc::clone(&self.readiness),

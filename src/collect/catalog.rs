@@ -117,7 +117,8 @@ impl Catalog {
     pub fn view(&self) -> Option<View> {
         let snapshot = Arc::clone(self.newest.as_ref()?);
         let (specs, settings) = (Arc::clone(&self.specs), Arc::clone(&self.settings));
-        Some(View { snapshot, specs, settings, entries: self.entries.clone() })
+        let common = self.common.clone();
+        Some(View { snapshot, specs, settings, common, entries: self.entries.clone() })
     }
 
     /// Prometheus series of each label set of a table.
@@ -168,6 +169,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     pub specs: Arc<Specs>,
     pub settings: Arc<Settings>,
+    /// Labels that every series has.
+    pub common: Vec<(String, String)>,
     pub entries: [Vec<Option<Entry>>; Table::ALL.len()],
 }
 

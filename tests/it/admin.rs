@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use regex::Regex;
-use spanmill::admin::{Admin, Readiness};
+use spanmill::admin::{Admin, Cardinality, Readiness};
 use spanmill::collect::Collections;
+use spanmill::ledger::{Bounds, Settings, Tenants};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -176,6 +177,10 @@ async fn with_tenancy_the_page_is_a_tenants_own() {
         ("/generated", 400, "tenant is missing, expected /generated?tenant=ID"),
         ("/generated?tenant=a%7Cb", 400, "tenant id has the character '|'"),
         ("/generated?tenant=team-b", 404, "nothing has been collected for tenant team-b"),
+        ("/api/v1/cardinality", 400, "tenant is missing, expected /api/v1/cardinality?tenant=ID"),
+        ("/api/v1/cardinality?tenant=a%7Cb", 400, "tenant id has the character '|'"),
+        ("/api/v1/cardinality?tenant=team-b", 404, "nothing has been collected for tenant"),
+        ("/api/v1/cardinality?tenant=team-a&service=nobody", 200, "{\"window_seconds\":900,"),
     ] {
         let answer = get(addr, path).await;
         assert_eq!(answer.status.as_u16(), status, "{path}");
@@ -184,20 +189,84 @@ async fn with_tenancy_the_page_is_a_tenants_own() {
     spanmill.stop().await;
 }
 
+// ---- /api/v1/cardinality
+
+#[tokio::test]
+async fn cardinality_is_that_of_the_oracle() {
+    let spanmill = start("guilt", Vec::new(), &[SPAN_METRICS_ALONE]).await;
+    let addr = spanmill.ports.admin;
+    let path = "/api/v1/cardinality";
+    let nothing = get(addr, path).await.text();
+    assert_eq!(nothing, r#"{"window_seconds":900,"services":[]}"#);
+    let corpus = corpus::named("node-edge");
+    let oracle = corpus.oracle();
+    send(spanmill.ports.http, &[corpus.as_one_request()]).await;
+    generated(&spanmill, oracle.n_spans()).await;
+
+    // Service and label, value: spans.
+    let mut expected: BTreeMap<[String; 2], BTreeMap<String, u64>> = BTreeMap::new();
+    for operation in &oracle.operations {
+        let service = &operation.labels["service"];
+        for (label, value) in operation.labels.iter().filter(|(label, _)| *label != "service") {
+            let values = expected.entry([service.clone(), label.clone()]).or_default();
+            *values.entry(value.clone()).or_default() += operation.calls;
+        }
+    }
+    let answer = get(addr, &format!("{path}?top=1000")).await;
+    let headers = ["content-type", "x-content-type-options"].map(|name| &answer.headers[name]);
+    assert_eq!(headers, ["application/json", "nosniff"]);
+    let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let mut found = BTreeMap::new();
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let list = |value: &serde_json::Value| value.as_array().expect("a list").clone();
+    for service in list(&json["services"]) {
+        assert_eq!(service["overflowed_spans"], 0);
+        for label in list(&service["labels"]) {
+            let top = list(&label["top"]).into_iter();
+            let top = top.map(|t| (text(&t["value"]), t["spans"].as_u64().expect("spans")));
+            let names = [text(&service["service"]), text(&label["label"])];
+            assert_eq!(label["wanted"], label["admitted"], "nothing was refused: {label}");
+            assert_eq!(label["admitted"], expected[&names].len(), "{names:?}");
+            found.insert(names, top.collect::<BTreeMap<_, _>>());
+        }
+    }
+    assert_eq!(found, expected);
+
+    let [service, _] = expected.keys().next().expect("services");
+    let one = get(addr, &format!("{path}?service={service}&top=0")).await;
+    let one: serde_json::Value = serde_json::from_slice(&one.body).expect("JSON");
+    assert_eq!(list(&one["services"]).len(), 1);
+    assert_eq!(
+        (text(&one["services"][0]["service"]), &one["services"][0]["labels"][0]["top"]),
+        (service.clone(), &serde_json::json!([]))
+    );
+    let none = get(addr, &format!("{path}?service=nobody")).await.text();
+    assert_eq!(none, nothing);
+    for top in ["x", "-1", "1.5"] {
+        let answer = get(addr, &format!("{path}?top={top}")).await;
+        let expected = format!("top is \"{top}\", expected a whole number\n");
+        assert_eq!((answer.status.as_u16(), answer.text()), (400, expected));
+    }
+    spanmill.stop().await;
+}
+
 // ---- /metrics
 
 /// Every own metric of this version, with its labels.
-const OWN: [(&str, &[&str]); 30] = [
+const OWN: [(&str, &[&str]); 33] = [
     ("spanmill_requests_total", &["protocol", "result"]),
     ("spanmill_requests_refused_total", &["protocol", "reason"]),
     ("spanmill_received_bytes_total", &["form", "protocol"]),
     ("spanmill_spans_received_total", &["tenant"]),
     ("spanmill_spans_counted_total", &["processor", "tenant"]),
     ("spanmill_spans_discarded_total", &["processor", "reason", "tenant"]),
+    ("spanmill_spans_limited_total", &["limit", "processor", "tenant"]),
     ("spanmill_spans_repaired_total", &["tenant", "what"]),
     ("spanmill_ack_seconds_count", &[]),
     ("spanmill_collection_seconds_count", &[]),
     ("spanmill_series_active", &["tenant"]),
+    ("spanmill_series_limit", &["tenant"]),
+    ("spanmill_label_values", &["form", "label", "service", "tenant"]),
     ("spanmill_series_created_total", &["tenant"]),
     ("spanmill_series_expired_total", &["tenant"]),
     ("spanmill_edges_completed_total", &["connection_type", "tenant"]),
@@ -293,9 +362,13 @@ async fn serve(admin: Admin) -> SocketAddr {
 #[tokio::test]
 async fn ready_says_why_not_before_and_after_the_service_takes_requests() {
     let readiness = Arc::new(Readiness::default());
+    let (created, _) = tokio::sync::mpsc::unbounded_channel();
+    let tenants = Tenants::new(0, [0; 4], created);
+    let collections = Arc::new(Collections::default());
     let addr = serve(Admin {
         registry: prometheus::Registry::new(),
-        collections: Arc::new(Collections::default()),
+        cardinality: Cardinality::new(Arc::new(tenants), Arc::clone(&collections), WITHIN),
+        collections,
         effective_config: Arc::default(),
         multitenancy: false,
         readiness: Arc::clone(&readiness),
@@ -368,8 +441,15 @@ async fn other_paths_and_methods_are_told_what_there_is() {
     let addr = spanmill.ports.admin;
     let answer = get(addr, "/nothing").await;
     assert_eq!(answer.status, 404);
-    for path in ["/metrics", "/generated", "/-/healthy", "/-/ready", "/-/reload", "/status/config"]
-    {
+    for path in [
+        "/metrics",
+        "/generated",
+        "/-/healthy",
+        "/-/ready",
+        "/-/reload",
+        "/status/config",
+        "/api/v1/cardinality",
+    ] {
         assert!(answer.text().contains(path), "{}", answer.text());
     }
     let answer = http::post(addr, "/-/reload", &[], Bytes::new()).await.expect("an answer");
