@@ -157,7 +157,7 @@ fn what_was_wanted_stays_within_its_bytes_whatever_is_refused() {
         }
         flood.0.clear();
     });
-    let (bytes, bound) = (wanted_bytes(&wanted), admission::BYTES_MAX as u64);
+    let (bytes, bound) = (wanted_bytes(&wanted), admission::WANTED_BYTES as u64);
     println!("{values} values: at most {} bytes, now {bytes}, bound {bound}", info.bytes_max);
     assert!(values >= 10_000_000);
     // A row of the flood is made inside, too.

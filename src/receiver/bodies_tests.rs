@@ -21,13 +21,13 @@ fn tenant(name: &str) -> TenantId {
 
 /// A body that holds so much and is whole: it does not give way.
 fn whole(pool: &Arc<Bodies>, of: &str, bytes: usize) -> Account {
-    let mut account = arriving(pool, of, bytes);
+    let account = arriving(pool, of, bytes);
     account.whole();
     account
 }
 
 fn arriving(pool: &Arc<Bodies>, of: &str, bytes: usize) -> Account {
-    let mut account = pool.open(&tenant(of), false);
+    let account = pool.open(&tenant(of), false);
     assert!(account.try_reserve(bytes).expect("it can fit"), "there is room for {bytes}");
     account.arrived(bytes);
     account
@@ -40,7 +40,7 @@ fn used(pool: &Bodies) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_body_waits_half_a_second_in_all_and_is_then_refused() {
     let pool = pool(100);
-    let mut other = whole(&pool, "a", 90);
+    let other = whole(&pool, "a", 90);
     let mut body = pool.open(&tenant("a"), false);
     let begun = Instant::now();
     let release = async {
@@ -113,7 +113,7 @@ async fn nobody_gives_way_while_there_is_room() {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_below_its_share_is_served_before_one_above_it() {
     let pool = pool(100);
-    let mut noisy = whole(&pool, "noisy", 100);
+    let noisy = whole(&pool, "noisy", 100);
     let mut more = pool.open(&tenant("noisy"), false);
     let mut quiet = pool.open(&tenant("quiet"), false);
     let order = Mutex::new(Vec::new());
@@ -163,7 +163,7 @@ async fn what_is_lent_comes_back_to_a_tenant_below_its_share() {
 async fn half_of_the_pool_is_for_inflating_but_for_the_oldest() {
     let pool = pool(100);
     let open = || pool.open(&tenant("a"), true);
-    let (mut oldest, mut second, mut third) = (open(), open(), open());
+    let (oldest, second, third) = (open(), open(), open());
     assert!(oldest.try_reserve(30).expect("fits"));
     assert!(second.try_reserve(20).expect("fits"));
     assert!(!third.try_reserve(1).expect("fits"), "half is taken");

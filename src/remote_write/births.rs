@@ -409,9 +409,13 @@ impl Births {
         for unit in units {
             match unit {
                 Unit::Live(table, slot) => {
-                    if self.live(table, slot).is_some_and(|live| live.birth == Birth::Unsent) {
-                        self.set_birth(table, slot, Birth::Unknown(fresh));
-                    }
+                    let attempt = match self.live(table, slot).map(|live| live.birth) {
+                        Some(Birth::Unsent) => fresh,
+                        // Others of its group may have gone another way by now.
+                        Some(Birth::Unknown(before)) => Attempt { group, ..before },
+                        Some(Birth::Accepted { .. }) | None => continue,
+                    };
+                    self.set_birth(table, slot, Birth::Unknown(attempt));
                 }
                 Unit::Ended(number) => {
                     if let Some(ended) = self.ended.get_mut(&number) {

@@ -831,7 +831,7 @@ async fn the_end_at_shutdown_is_a_tick_of_its_own_after_the_final_one() {
     pipeline.end_all();
     let (truth, end_ms) = (pipeline.truth.clone(), pipeline.now_ms);
     pipeline.close().await;
-    assert_eq!(end_ms, tick_ms(2) + 2);
+    assert_eq!(end_ms, tick_ms(2) + 3);
     let state = receiver.state();
     for (service, expected) in truth {
         let calls = calls(&state, &service);
