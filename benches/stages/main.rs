@@ -187,7 +187,7 @@ fn with_templates(name: &str, bodies: &[Vec<u8>], n_spans: u64) {
     let [off, dry_run, enabled] = {
         let [first, second, third] = &mut stagers;
         in_turns([&mut || stage(first, &plans[0]), &mut || stage(second, &plans[1]), &mut || {
-            stage(third, &plans[2])
+            stage(third, &plans[2]);
         }])
     }
     .map(|time| time.as_secs_f64() * 1e9 / n_spans as f64);

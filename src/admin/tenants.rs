@@ -175,19 +175,11 @@ impl Collector for TenantMetrics {
 
 impl Families {
     fn new() -> Self {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let opts = Opts::new(name, help);
-            IntCounterVec::new(opts, labels).expect("names and labels of own metrics are valid")
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let opts = Opts::new(name, help);
-            IntGaugeVec::new(opts, labels).expect("names and labels of own metrics are valid")
-        };
         Self {
             received: counters(
                 "spanmill_spans_received_total",
                 "spans of the requests that were taken",
-                &["tenant"],
+                TENANT,
             ),
             counted: counters(
                 "spanmill_spans_counted_total",
@@ -209,25 +201,21 @@ impl Families {
                 "spans of which something was put right",
                 &["tenant", "what"],
             ),
-            active: gauges(
-                "spanmill_series_active",
-                "Prometheus series that a tenant has",
-                &["tenant"],
-            ),
+            active: gauges("spanmill_series_active", "Prometheus series that a tenant has", TENANT),
             series_limit: gauges(
                 "spanmill_series_limit",
                 "Prometheus series that a tenant may have (limits.max_active_series)",
-                &["tenant"],
+                TENANT,
             ),
             created: counters(
                 "spanmill_series_created_total",
                 "Prometheus series that began",
-                &["tenant"],
+                TENANT,
             ),
             expired: counters(
                 "spanmill_series_expired_total",
                 "Prometheus series that ended",
-                &["tenant"],
+                TENANT,
             ),
             edges_completed: counters(
                 "spanmill_edges_completed_total",
@@ -242,12 +230,12 @@ impl Families {
             edge_sides_pending: gauges(
                 "spanmill_edge_sides_pending",
                 "client and server spans that wait for their other side",
-                &["tenant"],
+                TENANT,
             ),
             names_sanitized: counters(
                 "spanmill_span_names_sanitized_total",
                 "spans of the span metrics in whose name ids became <_>, or would with span_name_sanitization: dry_run",
-                &["tenant"],
+                TENANT,
             ),
             names_demand: gauges(
                 "spanmill_span_names_demand",
@@ -256,6 +244,18 @@ impl Families {
             ),
         }
     }
+}
+
+const TENANT: &[&str] = &["tenant"];
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let made = IntCounterVec::new(Opts::new(name, help), labels);
+    made.expect("names and labels of own metrics are valid")
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let made = IntGaugeVec::new(Opts::new(name, help), labels);
+    made.expect("names and labels of own metrics are valid")
 }
 
 #[cfg(test)]

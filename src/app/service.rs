@@ -131,7 +131,8 @@ impl App {
 
     pub async fn bind(self) -> anyhow::Result<Bound> {
         let config = &self.current.loaded().config;
-        let listeners = Listeners::bind(&config.receiver).await?;
+        let ingest = Arc::clone(&self.intake);
+        let listeners = Listeners::bind(&config.receiver).await?.with_ingest_of(ingest);
         let admin = match &config.admin.endpoint {
             None => None,
             Some(endpoint) => Some(
@@ -152,7 +153,7 @@ impl Bound {
         let (reload, reloads) = mpsc::channel(RELOADS_MAX);
         let pipelines = app.pipelines();
         let effective = Arc::new(ArcSwap::from_pointee(app.current.loaded().effective.clone()));
-        let shown = app.admin(reload.clone(), Arc::clone(&effective));
+        let shown = app.admin(reload, Arc::clone(&effective));
         let admin = admin.map(|listener| tokio::spawn(shown.serve(listener)));
         let stop_ticks = CancellationToken::new();
         let ticks = tokio::spawn(pipelines.run(app.created, stop_ticks.clone()));

@@ -120,7 +120,6 @@ version: 1
             overrides.yaml:3:92: tenants.a.limits.max_streams_per_connection: of the process, expected it in the configuration
             overrides.yaml:3:123: tenants.a.limits.max_series: unknown key, did you mean tenants.a.limits.max_services
             overrides.yaml:4:17: tenants.a.registry.instance: of the process, expected it in the configuration
-            overrides.yaml:4:30: tenants.a.registry.span_name_sanitization: not in this version: found "enabled", expected "" or nothing
             overrides.yaml:5:5: tenants.a.receivers: of the process, expected it in the configuration
             overrides.yaml:6:5: tenants.a.remote_write: of the process, expected it in the configuration
             overrides.yaml:7:5: tenants.a.multitenancy: of the process, expected it in the configuration
@@ -154,6 +153,10 @@ fn values_are_checked_as_in_the_configuration_and_between_keys() {
             overrides.yaml:3:64: tenants.a.registry.trace_id_label_name: found "le", expected a label's name other than __name__ and le
             overrides.yaml:4:58: tenants.a.processors.span_metrics.histogram_buckets[1]: found "1" after 2, expected rising bounds
             overrides.yaml:5:29: tenants.a.remote_write_headers.Authorization: reserved, expected the key basic_auth or authorization instead
+            overrides.yaml:7:46: tenants.b.limits.guaranteed_series_per_service: found 5000, expected at most 1: half of max_active_series (7000) / max_services (2000)
+            overrides.yaml:8:38: tenants.b.registry.trace_id_label_name: found "span_id", expected a label's name other than span_id
+            overrides.yaml:9:47: tenants.b.processors.ingestion_time_range_slack: found past 0ns and future 600s, expected both above 0s or both 0s
+            overrides.yaml:13:92: tenants.d.processors.span_metrics.filter_policies[0].include.attributes[0].value: found "(?=x)", expected a regex: look-around, including look-ahead and look-behind, is not supported
         "#]],
     );
     refused(

@@ -6,8 +6,8 @@ use super::effects::Effect;
 use super::memory::Place;
 use super::tenant::World;
 use crate::admission::{
-    PROBATION_BYTES, Probation, Resident, Standing, has_place, is_pressed, push_edge_overflow,
-    push_span_overflow, standing,
+    PROBATION_BYTES, Probation, Resident, Standing, WANTED_BYTES, has_place, is_pressed,
+    push_edge_overflow, push_span_overflow, standing,
 };
 use crate::batch::{Labels, Limited, Processor, Table};
 use crate::budget::Rank;
@@ -92,7 +92,11 @@ impl World {
         spans: u64,
         at_ms: i64,
     ) {
-        self.wanted.refused(table, labels, spans, at_ms);
+        // What only informs is left where there is no room for it.
+        let pool = &self.memory.pool;
+        if !self.wanted.is_empty() || pool.has_room(WANTED_BYTES, Rank::Guaranteed) {
+            self.wanted.refused(table, labels, spans, at_ms);
+        }
         match table {
             Table::SpanMetrics => self.tallies.limit(Processor::SpanMetrics, limit, spans),
             Table::TargetInfo => self.tallies.limit(Processor::SpanMetrics, Limited::Info, 1),
@@ -125,7 +129,10 @@ impl World {
                 || is_pressed(pool.used(), pool.capacity_of(Rank::Detail)));
         if is_pressed && spans < 2 {
             let hash = self.gate.hasher.hash_one((table as u8, labels.as_bytes()));
-            if !self.gate.probation.sight(hash, at_ms) {
+            let probation = &mut self.gate.probation;
+            // Where there is no room to remember sightings, none counts.
+            let is_kept = probation.is_held() || pool.has_room(PROBATION_BYTES, Rank::Guaranteed);
+            if !is_kept || !probation.sight(hash, at_ms) {
                 return Err(Limited::Probation);
             }
         }

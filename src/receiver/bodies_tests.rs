@@ -179,11 +179,11 @@ async fn half_of_the_pool_is_for_inflating_but_for_the_oldest() {
 #[tokio::test(start_paused = true)]
 async fn a_large_body_is_not_overtaken_for_ever() {
     let pool = pool(100);
-    let mut first = whole(&pool, "a", 60);
+    let first = whole(&pool, "a", 60);
     let mut large = pool.open(&tenant("a"), false);
     let mut reserving = pin!(large.reserve(80));
     assert!(timeout(MS, reserving.as_mut()).await.is_err());
-    let mut small = pool.open(&tenant("a"), false);
+    let small = pool.open(&tenant("a"), false);
     assert!(!small.try_reserve(1).expect("fits"), "there is room, but not before the large one");
     first.release(60);
     reserving.await.expect("all is free");

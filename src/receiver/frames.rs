@@ -102,7 +102,7 @@ impl Frames {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test that goes wrong panics")]
+#[expect(clippy::indexing_slicing, reason = "a test that goes wrong panics")]
 mod tests {
     use super::*;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use arc_swap::ArcSwap;
 
 use super::IngestLimits;
-use super::rates::OverRate;
+use super::rates::{IngestOf, OverRate};
 use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::ledger::{self, NotApplied, Tenants, TooManyTenants};
@@ -163,6 +163,12 @@ impl Intake {
                 Err(NotApplied::OtherSettings) => return Ok(false),
             }
         }
+    }
+}
+
+impl IngestOf for Intake {
+    fn ingest(&self, tenant: &TenantId) -> IngestLimits {
+        self.rulebook.load().rules.of(tenant).ingest
     }
 }
 

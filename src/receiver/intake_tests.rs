@@ -81,6 +81,20 @@ fn ended(snapshot: &Snapshot) -> f64 {
     snapshot.events.iter().map(calls).sum()
 }
 
+/// Answers how many requests were sent, and how many of them refused. Nothing panics before all have
+/// ended: the others would wait for it.
+fn send_until(intake: &Intake, seed: usize, done: impl Fn() -> bool) -> (u64, u64) {
+    let (id, body) = (TenantId::single(), body());
+    let (mut n_requests, mut n_refused) = (0, 0);
+    while n_requests < REQUESTS || !done() {
+        n_requests += 1;
+        n_refused += u64::from(intake.take(&id, &body).is_err());
+        // Gaps of all lengths, so that the tenant is found quiet, at any moment of a request.
+        (0..seed * n_requests * 7919 % 300).for_each(|_| std::thread::yield_now());
+    }
+    (n_requests as u64, n_refused)
+}
+
 /// Law: every span of a request that was taken is in the totals of exactly one label set, and in the
 /// tallies once, whatever happens to the rules and the tenant meanwhile.
 #[test]
@@ -90,21 +104,13 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
     let tenants = Arc::new(Tenants::new(1, [1, 2, 3, 4], sender));
     let settings = settings();
     let intake = Intake::new(rulebook(&settings, 1), Arc::clone(&tenants), Arc::clone(&clock));
-    let (id, body) = (TenantId::single(), body());
     let (n_unloaded, n_reloads) = (AtomicU64::new(0), AtomicU64::new(1));
     let n_sending = AtomicUsize::new(SENDERS);
     let done = || n_unloaded.load(SeqCst) >= UNLOADS && n_reloads.load(SeqCst) >= RELOADS;
     let send = |seed: usize| {
-        // Nothing panics before all have ended: the others would wait for it.
-        let (mut n_requests, mut n_refused) = (0, 0);
-        while n_requests < REQUESTS || !done() {
-            n_requests += 1;
-            n_refused += usize::from(intake.take(&id, &body).is_err());
-            // Gaps of all lengths, so that the tenant is found quiet, at any moment of a request.
-            (0..seed * n_requests * 7919 % 300).for_each(|_| std::thread::yield_now());
-        }
+        let sent = send_until(&intake, seed, done);
         n_sending.fetch_sub(1, SeqCst);
-        (n_requests as u64, n_refused)
+        sent
     };
     let reload = || {
         while n_sending.load(SeqCst) > 0 {
@@ -143,7 +149,10 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
         }
     };
     let (sent, (n_calls, n_odd)) = std::thread::scope(|scope| {
-        let senders: Vec<_> = (1..=SENDERS).map(|seed| scope.spawn(move || send(seed))).collect();
+        let mut senders = Vec::new();
+        for seed in 1..=SENDERS {
+            senders.push(scope.spawn(move || send(seed)));
+        }
         let reloads = scope.spawn(reload);
         let ticked = tick();
         reloads.join().expect("no panic");

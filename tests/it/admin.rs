@@ -10,7 +10,7 @@ use bytes::Bytes;
 use regex::Regex;
 use spanmill::admin::{Admin, Cardinality, Readiness};
 use spanmill::collect::Collections;
-use spanmill::ledger::{Bounds, Settings, Tenants};
+use spanmill::ledger::Tenants;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

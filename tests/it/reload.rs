@@ -133,7 +133,7 @@ fn resets(seen: &Seen) -> Vec<String> {
         });
         falls.then(|| format!("{:?}", series.samples))
     };
-    let all = seen.series.iter();
+    let all = seen.by_tenant.values().flatten();
     all.filter_map(|(labels, series)| Some(format!("{labels:?}: {}", falls(series)?))).collect()
 }
 
@@ -149,6 +149,16 @@ fn ticks(seen: &Seen, tenant: &str) -> usize {
     at.collect::<std::collections::BTreeSet<_>>().len()
 }
 
+/// Again and again; whatever is not taken fails the test. Answers how often all were sent.
+async fn send_on(mut sender: Sender, bodies: Vec<Bytes>, sending: Arc<AtomicBool>) -> u64 {
+    let mut n_rounds = 0;
+    while sending.load(Ordering::Relaxed) {
+        sender.send_all(&bodies).await;
+        n_rounds += 1;
+    }
+    n_rounds
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     let bench = Bench::start("tenants: {}", &[]).await;
@@ -157,17 +167,8 @@ async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     let n_spans = corpus.oracle().n_spans();
     let mut senders = tokio::task::JoinSet::new();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
-        let mut sender = bench.sender(protocol, None).await;
-        let (sending, bodies) = (Arc::clone(&sending), corpus.bodies());
-        senders.spawn(async move {
-            let mut n_rounds = 0;
-            // Whatever is not taken fails the test.
-            while sending.load(Ordering::Relaxed) {
-                sender.send_all(&bodies).await;
-                n_rounds += 1;
-            }
-            n_rounds
-        });
+        let sender = bench.sender(protocol, None).await;
+        senders.spawn(send_on(sender, corpus.bodies(), Arc::clone(&sending)));
     }
     for n in 1..=20 {
         let good = if n % 2 == 0 { "[]".to_owned() } else { format!("[{DIMENSION}]") };
@@ -205,9 +206,9 @@ async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     let logged = bench.spanmill.stderr();
     assert!(logged.contains("not reloaded: ") && logged.contains("max_edgse"), "{logged}");
     bench.write("tenants: {}");
-    let mended = || async { bench.ready().await.1.is_empty() };
     wait::until("the file that is in order again", WITHIN, async || {
-        if mended().await { Ok(()) } else { Err("not yet".to_owned()) }
+        let reasons = bench.ready().await.1;
+        if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
     })
     .await;
     assert_eq!(bench.metric("spanmill_config_last_reload_successful").await, Some(1.0));
