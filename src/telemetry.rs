@@ -199,6 +199,7 @@ pub struct Telemetry {
     pub collection_seconds: Histogram,
     pub remote_write: RemoteWriteMetrics,
     pub config_last_reload_successful: IntGauge,
+    pub memory_bound_bytes: IntGauge,
 }
 
 impl Default for Telemetry {
@@ -249,6 +250,13 @@ impl Telemetry {
                 IntGauge::new(
                     "spanmill_config_last_reload_successful",
                     "1 while the configuration in force is the newest that was offered",
+                ),
+            ),
+            memory_bound_bytes: register(
+                &r,
+                IntGauge::new(
+                    "spanmill_memory_bound_bytes",
+                    "limits.memory in force: what resident memory stays below",
                 ),
             ),
             registry: r,

@@ -74,6 +74,8 @@ impl App {
         let current = Current::new(loaded)?;
         let config = &current.loaded().config;
         let telemetry = Telemetry::new();
+        let bound = i64::try_from(config.memory.total).unwrap_or(i64::MAX);
+        telemetry.memory_bound_bytes.set(bound);
         let clock = Arc::new(Clock::default());
         let (sender, created) = unbounded_channel();
         let seed = std::array::from_fn(|_| ahash::RandomState::new().hash_one(0));

@@ -253,7 +253,7 @@ async fn cardinality_is_that_of_the_oracle() {
 // ---- /metrics
 
 /// Every own metric of this version, with its labels.
-const OWN: [(&str, &[&str]); 33] = [
+const OWN: [(&str, &[&str]); 40] = [
     ("spanmill_requests_total", &["protocol", "result"]),
     ("spanmill_requests_refused_total", &["protocol", "reason"]),
     ("spanmill_received_bytes_total", &["form", "protocol"]),
@@ -281,6 +281,13 @@ const OWN: [(&str, &[&str]); 33] = [
     ("spanmill_remote_write_request_seconds_count", &["endpoint"]),
     ("spanmill_remote_write_highest_sent_timestamp_seconds", &["endpoint"]),
     ("spanmill_config_last_reload_successful", &[]),
+    ("spanmill_memory_bound_bytes", &[]),
+    ("spanmill_bodies_bytes", &[]),
+    ("spanmill_bodies_peak_bytes", &[]),
+    ("spanmill_connections", &[]),
+    ("spanmill_connections_closed_total", &["reason"]),
+    ("spanmill_connections_refused_total", &["reason"]),
+    ("spanmill_span_names_sanitized_total", &["tenant"]),
     ("spanmill_build_info", &["commit", "version"]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
