@@ -19,7 +19,14 @@ const EXEMPT: [&str; 8] = [
 ];
 
 /// Bytes that one label of a label set takes here, besides its text, which stands here twice.
-pub const BYTES_OF_A_LABEL: usize = 160;
+const BYTES_OF_A_LABEL: usize = 160;
+
+/// Bytes that a label set takes here while its values are counted.
+pub fn label_value_bytes(labels: Labels<'_>) -> usize {
+    let service = labels.get(SERVICE).len().max(labels.get(CLIENT).len());
+    let counted = labels.iter().filter(|(name, _)| !EXEMPT.contains(name));
+    counted.map(|(_, value)| BYTES_OF_A_LABEL + 2 * value.len() + service).sum()
+}
 
 #[derive(Debug, Default)]
 pub struct LabelValues {

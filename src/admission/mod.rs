@@ -19,7 +19,7 @@ mod wanted;
 
 pub use census::{Census, Resident};
 pub use demand_estimate::{DemandEstimate, Demanded};
-pub use label_values::{BYTES_OF_A_LABEL, LabelValues};
+pub use label_values::{LabelValues, label_value_bytes};
 pub use limits::Limits;
 pub use overflow::{OVERFLOW, SETS_OF_A_SERVICE, push_edge_overflow, push_span_overflow};
 pub use probation::{BYTES as PROBATION_BYTES, Probation};

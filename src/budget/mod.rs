@@ -6,5 +6,5 @@ mod pool;
 mod split;
 
 pub use machine::Machine;
-pub use pool::{Pool, Rank};
+pub use pool::{Charge, Pool, Rank};
 pub use split::{Claims, Part, Split, TooSmall};

@@ -1,5 +1,6 @@
 //! Pools of bytes: charged before something grows, refunded when it goes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that may be held at the same time. Charged before something grows, refunded when it goes.
@@ -9,6 +10,13 @@ pub struct Pool {
     used: AtomicUsize,
     /// Of these, by what waits.
     waiting: AtomicUsize,
+}
+
+/// Bytes that are charged for as long as this lives.
+#[derive(Debug)]
+pub struct Charge {
+    pool: Arc<Pool>,
+    bytes: usize,
 }
 
 /// What a charge is for: what matters less is refused sooner, so that room is left for what matters more.
@@ -115,6 +123,20 @@ impl Pool {
 
     fn sixteenths(&self, n: usize) -> usize {
         self.capacity / 16 * n + self.capacity % 16 * n / 16
+    }
+}
+
+impl Charge {
+    /// For what is held already, however little room there is.
+    pub fn new(pool: Arc<Pool>, bytes: usize) -> Self {
+        pool.charge(bytes, Rank::Total);
+        Self { pool, bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.pool.refund(self.bytes, Rank::Total);
     }
 }
 

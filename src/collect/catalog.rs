@@ -8,7 +8,7 @@ use super::block::Block;
 use super::families::{SeriesSpec, specs};
 use super::reload::{Next, Renewal};
 use super::settings::Settings;
-use crate::ledger::{Bounds, Event, Labels, Snapshot, Table};
+use crate::ledger::{Bounds, Event, Labels, Last, Snapshot, Table};
 use crate::series::Values;
 use crate::tenant::TenantId;
 
@@ -65,13 +65,31 @@ pub enum Change {
         table: Table,
         slot: u32,
         specs: Arc<[SeriesSpec]>,
-        /// The totals at the end, in this slot of them.
-        last: Arc<Values>,
-        last_slot: u32,
+        /// The totals at the end.
+        last: LastTotals,
         /// The tick that had them last, and the tick that found the end.
         last_ms: i64,
         end_ms: i64,
     },
+}
+
+/// The totals of a label set as they were at their end.
+#[derive(Debug, Clone)]
+pub enum LastTotals {
+    /// In values of their own.
+    Own(Arc<Last>),
+    /// In those of the table, in this slot.
+    OfTable(Arc<Values>, u32),
+}
+
+impl LastTotals {
+    /// The values, and the slot in them.
+    pub fn place(&self) -> (&Values, u32) {
+        match self {
+            Self::Own(last) => (last, 0),
+            Self::OfTable(values, slot) => (values, *slot),
+        }
+    }
 }
 
 impl Catalog {
@@ -142,16 +160,16 @@ impl Catalog {
             }
             Event::Death { table, slot, last } => {
                 self.entries[table as usize][slot as usize].take()?;
-                let (specs, last) = (specs(table), last.into());
-                Some(Change::Death { table, slot, specs, last, last_slot: 0, last_ms, end_ms })
+                let (specs, last) = (specs(table), LastTotals::Own(last));
+                Some(Change::Death { table, slot, specs, last, last_ms, end_ms })
             }
             Event::Restart { .. } => None,
         }
     }
 }
 
-/// What a slot takes while the list of them grows,
-pub const SLOT_BYTES: usize = 2 * size_of::<Option<Entry>>();
+/// What a slot takes while the list of them grows, and with one who reads a tick,
+pub const SLOT_BYTES: usize = 3 * size_of::<Option<Entry>>();
 /// and a label set: its block, and that it is new.
 pub const SET_BYTES: usize = size_of::<Block>() + size_of::<Change>() + 3 * 16;
 

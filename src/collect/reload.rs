@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::block::Block;
-use super::catalog::{Catalog, Change, Collected, common_labels};
+use super::catalog::{Catalog, Change, Collected, LastTotals, common_labels};
 use super::families::{SeriesSpec, specs};
 use super::settings::Settings;
 use crate::ledger::{self, Bounds, Event, Labels, Parts, Snapshot, Table, Tenant};
@@ -211,8 +211,7 @@ impl Renewal {
             table,
             slot,
             specs: Arc::clone(&self.before),
-            last: Arc::clone(&self.last),
-            last_slot: slot,
+            last: LastTotals::OfTable(Arc::clone(&self.last), slot),
             last_ms: self.last_ms,
             end_ms: self.next_ms,
         }

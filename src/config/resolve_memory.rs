@@ -32,6 +32,9 @@ pub(super) fn costs(config: &Config) -> Costs {
     let endpoints = &config.remote_write.endpoints;
     let relabelled = endpoints.iter().filter(|e| !e.write_relabel_configs.is_empty()).count();
     Costs {
+        // The state's, those of the tick that is made and of the newest, one that is read; and each
+        // endpoint may still be sent an older tick.
+        value_copies: 4 + endpoints.len(),
         slot: collect::SLOT_BYTES + endpoints.len() * remote_write::SLOT_BYTES,
         set: collect::SET_BYTES + config.collect.common_bytes(),
         label_copies: 1,

@@ -22,12 +22,14 @@ pub(super) struct Origins {
     service_index: HashTable<u32>,
     services: Vec<Service>,
     free_services: Vec<u32>,
-    /// Bytes of all origins.
+    /// Bytes of all origins, and of the names of their services.
     text_len: usize,
 }
 
-/// What an origin takes besides its bytes, its service with it.
-const ORIGIN_BYTES: usize = 192;
+/// What an origin takes besides its bytes, with its places in the lists while they grow.
+const ORIGIN_BYTES: usize = 2 * size_of::<Entry>() + 48;
+/// What a service takes besides its name.
+const SERVICE_BYTES: usize = 2 * size_of::<Service>() + 32;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -64,9 +66,10 @@ impl Origins {
         }
     }
 
-    /// What is held; a service's name is within the bytes of its origins.
+    /// What is held.
     pub(super) fn held_bytes(&self) -> usize {
-        self.entries.len() * ORIGIN_BYTES + 2 * self.text_len
+        let (n_origins, n_services) = (self.entries.len(), self.services.len());
+        n_origins * ORIGIN_BYTES + n_services * SERVICE_BYTES + self.text_len
     }
 
     pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
@@ -173,8 +176,12 @@ impl Origins {
         if of.n_origins == 0 {
             let found = self.service_index.find_entry(of.hash, |&i| i == service);
             found.expect("a service that ends is in the index").remove();
+            self.text_len -= of.name.len();
             *of = Service::default();
             self.free_services.push(service);
+        }
+        if self.service_index.is_empty() {
+            (self.services, self.free_services) = (Vec::new(), Vec::new());
         }
     }
 
@@ -189,6 +196,7 @@ impl Origins {
             self.services.push(Service::default());
             u32::try_from(self.services.len() - 1).expect("fewer than 2^32 services")
         });
+        self.text_len += name.len();
         self.services[service as usize] = Service { name: name.into(), hash, ..Service::default() };
         let services = &self.services;
         self.service_index.insert_unique(hash, service, |&i| services[i as usize].hash);

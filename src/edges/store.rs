@@ -220,6 +220,11 @@ impl Store {
         self.origins.next_id()
     }
 
+    /// Whether nobody waits and there are origins to sweep.
+    pub fn is_idle(&self) -> bool {
+        self.is_empty() && self.origins.n_unused() > 0
+    }
+
     /// Whether there are origins to sweep: only many are worth it, for most are used again soon.
     pub fn has_many_unused(&self) -> bool {
         self.origins.n_unused() >= UNUSED_MAX

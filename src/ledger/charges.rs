@@ -1,11 +1,12 @@
 //! What a tenant holds is charged to the pool of all tenants, and refunded when it goes.
 
+use std::sync::Arc;
+
 use super::effects::Effect;
-use super::memory::VALUE_COPIES;
 use super::tenant::World;
 use crate::admission::WANTED_BYTES;
 use crate::batch::{Labels, Table};
-use crate::budget::Rank;
+use crate::budget::{Charge, Rank};
 use crate::edges;
 
 /// What an estimate of the demand for span names holds.
@@ -18,8 +19,10 @@ impl World {
     pub(super) fn settle(&mut self) {
         let besides = self.memory.costs.slot;
         let tables = Table::ALL.map(|table| self.state.table(table));
-        let tables: usize = tables.map(|t| t.held_bytes(besides, VALUE_COPIES)).iter().sum();
-        let held = tables
+        let slots: usize = tables.map(|table| table.slot_bytes(besides)).iter().sum();
+        let held = slots
+            + self.value_bytes()
+            + self.copied_bytes()
             + self.state.pending().held_bytes()
             + self.gate.held_bytes()
             + if self.wanted.is_empty() { 0 } else { WANTED_BYTES }
@@ -35,9 +38,42 @@ impl World {
         self.memory.pool.settle(&mut self.charged_sides, held, Rank::Waiting);
     }
 
+    /// Of the state's own values.
+    fn value_bytes(&self) -> usize {
+        Table::ALL.map(|table| self.state.table(table).value_bytes()).iter().sum()
+    }
+
+    /// Of all copies of them: each may be of one of the last ticks, or will be of the next.
+    fn copied_bytes(&self) -> usize {
+        let now = self.value_bytes();
+        let of_ticks = self.tick_bytes.iter().map(|then| now.max(*then)).sum::<usize>();
+        let n_others = (self.memory.costs.value_copies - 1).saturating_sub(self.tick_bytes.len());
+        of_ticks + n_others * now
+    }
+
+    /// The values are about to be copied.
+    pub(super) fn tick_taken(&mut self) {
+        self.tick_bytes.push_back(self.value_bytes());
+        while self.tick_bytes.len() >= self.memory.costs.value_copies {
+            self.tick_bytes.pop_front();
+        }
+        self.settle();
+    }
+
     /// Bytes that the next birth in a table takes besides those of its label set.
     pub(super) fn chunk_ahead(&self, table: Table) -> usize {
-        self.state.table(table).bytes_ahead(self.memory.costs.slot, VALUE_COPIES)
+        let costs = &self.memory.costs;
+        self.state.table(table).bytes_ahead(costs.slot, costs.value_copies)
+    }
+
+    /// A label set is about to end: what is held of it until every endpoint knows is charged.
+    pub(super) fn charge_ended(&self, table: Table, slot: u32) -> Charge {
+        let table_of = self.state.table(table);
+        let labels = table_of.labels_of(slot).unwrap_or_else(|| Labels::new(&[]));
+        let n_series = self.settings.series_per_set[table as usize];
+        let n_words = table_of.values().layout().words();
+        let bytes = self.memory.ended_bytes(labels, n_series, n_words);
+        Charge::new(Arc::clone(&self.memory.pool), bytes)
     }
 
     /// A label set is about to end.

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::admission::BYTES_OF_A_LABEL;
+use super::snapshot::Last;
+use crate::admission::label_value_bytes;
 use crate::batch::Labels;
 use crate::budget::Pool;
 
@@ -17,8 +18,10 @@ pub struct Memory {
 }
 
 /// What a label set costs besides what the state holds of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Costs {
+    /// Copies of the values: the state's own, in ticks, and with those who read them.
+    pub value_copies: usize,
     /// For each slot, taken or not.
     pub slot: usize,
     /// For each label set, without its text.
@@ -31,14 +34,27 @@ pub struct Costs {
     pub series_label_copies: usize,
 }
 
-/// The values in the state, in the newest tick, in one that is being sent, and in one that is made.
-pub(super) const VALUE_COPIES: usize = 4;
-
 /// Text and hash table entry of a label set, and its birth until a tick has taken it.
 const SET_BYTES: usize = 2 * ALLOCATION + 64;
 /// What an allocation costs besides what is asked for.
 const ALLOCATION: usize = 16;
 const LABEL_COPIES: usize = 2;
+/// Of one that has ended: itself, its values' lists, and its places among what has changed.
+const ENDED_BYTES: usize = size_of::<Last>() + 5 * ALLOCATION + 3 * 48;
+
+/// Of the state alone.
+impl Default for Costs {
+    fn default() -> Self {
+        Self {
+            value_copies: 1,
+            slot: 0,
+            set: 0,
+            label_copies: 0,
+            series: 0,
+            series_label_copies: 0,
+        }
+    }
+}
 
 impl Memory {
     /// For tools and tests that hold what they are given.
@@ -51,11 +67,18 @@ impl Memory {
         let Costs { set, label_copies, series, series_label_copies, .. } = self.costs;
         let Place { n_tables, n_series, counts_values, .. } = place;
         let len = labels.as_bytes().len();
-        let values =
-            if counts_values { labels.iter().count() * BYTES_OF_A_LABEL + 2 * len } else { 0 };
+        let values = if counts_values { label_value_bytes(labels) } else { 0 };
         n_tables * (SET_BYTES + set + len * (LABEL_COPIES + label_copies))
             + n_series * (series + len * series_label_copies)
             + values
+    }
+
+    /// What a label set costs in one table from its end until all have heard of it.
+    pub(super) fn ended_bytes(&self, labels: Labels<'_>, n_series: usize, n_words: usize) -> usize {
+        let Costs { slot, set, label_copies, series, series_label_copies, .. } = self.costs;
+        let len = labels.as_bytes().len();
+        let labels = label_copies * len + n_series * (series + len * series_label_copies);
+        ENDED_BYTES + slot + set + labels + n_words * size_of::<u64>()
     }
 }
 

@@ -32,7 +32,7 @@ pub use effects::Effect;
 pub use lifecycle::NotApplied;
 pub use memory::{Costs, Memory};
 pub use settings::{EdgeSeries, Rules, Settings};
-pub use snapshot::{Event, ShownExemplar, Snapshot};
+pub use snapshot::{Event, Last, ShownExemplar, Snapshot};
 pub use state::State;
 pub use tenant::{Counts, Tenant};
 pub use tenants::{Tenants, TooManyTenants};

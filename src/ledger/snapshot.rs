@@ -1,8 +1,10 @@
 //! What a tick hands over: the values, and which label sets came and went since the last one.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::batch::{Exemplar, Table};
+use crate::budget::Charge;
 use crate::series::{Parts, Values};
 
 /// One tick of one tenant. Nothing in it is shared with the state.
@@ -26,11 +28,10 @@ pub enum Event {
         slot: u32,
         labels: Box<[u8]>,
     },
-    /// With the totals as they were at the end, in slot 0 of values of their own.
     Death {
         table: Table,
         slot: u32,
-        last: Box<Values>,
+        last: Arc<Last>,
     },
     /// Before all others: parts of the totals of all label sets of a table began anew from zero, right
     /// after the tick before.
@@ -38,6 +39,28 @@ pub enum Event {
         table: Table,
         parts: Parts,
     },
+}
+
+/// The totals of a label set as they were at its end, in slot 0 of values of their own. What is still
+/// held of it, its labels too, is charged for as long as this is.
+#[derive(Debug)]
+pub struct Last {
+    values: Values,
+    _charge: Charge,
+}
+
+impl Last {
+    pub(super) fn new(values: Values, charge: Charge) -> Self {
+        Self { values, _charge: charge }
+    }
+}
+
+impl Deref for Last {
+    type Target = Values;
+
+    fn deref(&self) -> &Values {
+        &self.values
+    }
 }
 
 /// An exemplar that goes out with this tick, on the bucket series that its latency falls into.

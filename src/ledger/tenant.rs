@@ -1,5 +1,6 @@
 //! One tenant: its state behind its lock.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::effects::Effect;
 use super::lifecycle::Life;
 use super::memory::Memory;
 use super::settings::Settings;
-use super::snapshot::{Event, Snapshot};
+use super::snapshot::{Event, Last, Snapshot};
 use super::state::State;
 use crate::admission::{DemandEstimate, Demanded, Wanted};
 use crate::batch::{
@@ -43,6 +44,8 @@ pub(super) struct World {
     pub(super) charged_held: usize,
     /// For edge sides.
     pub(super) charged_sides: usize,
+    /// Bytes of the values of the last ticks, the newest last: who reads them may still hold them.
+    pub(super) tick_bytes: VecDeque<usize>,
     pub(super) edge_rows: EdgeRows,
     edge_counts: edges::Counts,
     n_born: [u64; Table::ALL.len()],
@@ -164,6 +167,7 @@ impl World {
             charged_sets: 0,
             charged_held: 0,
             charged_sides: 0,
+            tick_bytes: VecDeque::new(),
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
             n_born: [0; Table::ALL.len()],
@@ -356,8 +360,10 @@ impl World {
             Effect::Death { table, slot } => {
                 self.n_ended[table as usize] += 1;
                 self.edge_rows.forget();
+                let charge = self.charge_ended(table, slot);
                 self.refund(table, slot);
-                let last = Box::new(self.state.table(table).values().only(slot));
+                let values = self.state.table(table).values().only(slot);
+                let last = Arc::new(Last::new(values, charge));
                 self.events.push(Event::Death { table, slot, last });
             }
             Effect::Restart { table, parts, .. } => {
@@ -410,7 +416,12 @@ impl World {
         self.fold(&Effect::Tick { at_ms }, log);
         // Whether there is room for more sides is found out anew.
         self.state.set_max_items(self.settings.edges.max_items);
+        if self.state.edges().is_idle() {
+            self.fold(&Effect::Edge(Change::Sweep), log);
+            self.edge_rows.forget();
+        }
         self.tidy_up();
+        self.tick_taken();
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
         Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
     }

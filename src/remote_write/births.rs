@@ -10,15 +10,17 @@ use std::sync::Arc;
 use super::relabel::{RelabelConfig, apply};
 use crate::budget::{Pool, Rank};
 use crate::collect::{
-    Block, Change, Collected, Renewal, SeriesSpec, StaleMarkers, Table, Values, le_text, push_label,
+    Block, Change, Collected, LastTotals, Renewal, SeriesSpec, StaleMarkers, Table, le_text,
+    push_label,
 };
 
 /// What the slot of a label set takes while the list of them grows.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Live>>();
 /// Places that are not worth the trouble.
 const SPARE_PLACES: usize = 1024;
-/// Allocations of one that has ended, and its place among those of the same label set.
-const ENDED_BYTES: usize = 256;
+/// One that has ended, and its places in the lists of them; its values and labels are charged by who
+/// made them.
+const ENDED_BYTES: usize = 2 * size_of::<Ended>() + 128;
 
 /// An hour: what receivers take at least of samples that are older than their newest.
 const OLD_MS: i64 = 3_600_000;
@@ -83,9 +85,7 @@ pub(super) struct Ended {
     pub(super) block: Arc<Block>,
     pub(super) relabelled: Option<Relabelled>,
     pub(super) specs: Arc<[SeriesSpec]>,
-    pub(super) last: Arc<Values>,
-    /// Of `last`.
-    pub(super) slot: u32,
+    pub(super) last: LastTotals,
     /// The label set lives, and some of its series go on.
     renewal: Option<Arc<Renewal>>,
     /// They were in doubt: their zero and their last value go along.
@@ -96,8 +96,6 @@ pub(super) struct Ended {
     pub(super) attempt: Option<Attempt>,
     after: Option<u64>,
     n_series: usize,
-    /// What it was charged.
-    bytes: usize,
 }
 
 /// What requests are made of: one label set.
@@ -148,11 +146,10 @@ impl Births {
                 Change::Renewal { table, slot, block, renewal } => {
                     given_up += self.renew((*table, *slot), block, renewal);
                 }
-                Change::Death { table, slot, specs, last, last_slot, last_ms, end_ms } => {
+                Change::Death { table, slot, specs, last, last_ms, end_ms } => {
                     let end = End {
                         specs: Arc::clone(specs),
-                        last: Arc::clone(last),
-                        slot: *last_slot,
+                        last: last.clone(),
                         renewal: None,
                         last_ms: *last_ms,
                         marker_ms: *end_ms,
@@ -202,8 +199,7 @@ impl Births {
         }
         let end = End {
             specs: Arc::clone(&renewal.before),
-            last: Arc::clone(&renewal.last),
-            slot,
+            last: LastTotals::OfTable(Arc::clone(&renewal.last), slot),
             renewal: Some(Arc::clone(renewal)),
             last_ms: renewal.last_ms,
             marker_ms: renewal.next_ms - RESTART_MS,
@@ -248,7 +244,7 @@ impl Births {
         let value_ms = (!has_last).then_some(end.last_ms);
         let marker_ms = self.markers.then_some(end.marker_ms);
         let settles = attempt.is_some();
-        let End { specs, last, slot, renewal, .. } = end;
+        let End { specs, last, renewal, .. } = end;
         let n_going_on = match &renewal {
             Some(renewal) if !settles => renewal.goes_on.iter().filter(|goes_on| **goes_on).count(),
             _ => 0,
@@ -263,13 +259,12 @@ impl Births {
         self.begun.extend(begun.into_iter().map(|series| (Unit::Ended(number), series)));
         let Live { block, relabelled, after, .. } = live;
         self.last_ended.insert((table, Arc::clone(&block)), number);
-        let mut ended = Ended {
+        let ended = Ended {
             table,
             block,
             relabelled,
             specs,
             last,
-            slot,
             renewal,
             settles,
             zero_ms,
@@ -278,16 +273,14 @@ impl Births {
             attempt,
             after,
             n_series,
-            bytes: 0,
         };
-        ended.bytes = ended.held_bytes();
         let mut given_up = 0;
-        while !self.pool.try_charge(ended.bytes, Rank::Waiting) {
+        while !self.pool.try_charge(ENDED_BYTES, Rank::Waiting) {
             match self.ended.first_key_value() {
                 Some(_) => given_up += self.give_up_oldest(),
                 // One always fits.
                 None => {
-                    self.pool.charge(ended.bytes, Rank::Waiting);
+                    self.pool.charge(ENDED_BYTES, Rank::Waiting);
                     break;
                 }
             }
@@ -393,7 +386,7 @@ impl Births {
         take_marks(&mut self.begun, Unit::Ended(number));
         if let Some(ended) = self.ended.remove(&number) {
             self.n_ended_series -= ended.n_series;
-            self.pool.refund(ended.bytes, Rank::Waiting);
+            self.pool.refund(ENDED_BYTES, Rank::Waiting);
             let key = (ended.table, ended.block);
             if self.last_ended.get(&key) == Some(&number) {
                 self.last_ended.remove(&key);
@@ -458,8 +451,7 @@ mod reload_tests;
 
 struct End {
     specs: Arc<[SeriesSpec]>,
-    last: Arc<Values>,
-    slot: u32,
+    last: LastTotals,
     renewal: Option<Arc<Renewal>>,
     last_ms: i64,
     marker_ms: i64,
@@ -467,19 +459,11 @@ struct End {
 
 impl Drop for Births {
     fn drop(&mut self) {
-        self.pool.refund(self.ended.values().map(|ended| ended.bytes).sum(), Rank::Waiting);
+        self.pool.refund(self.ended.len() * ENDED_BYTES, Rank::Waiting);
     }
 }
 
 impl Ended {
-    /// Itself and its places in the lists, its last values, its labels.
-    fn held_bytes(&self) -> usize {
-        let relabelled = self.relabelled.iter().flat_map(|series| series.iter());
-        let relabelled: usize = relabelled.map(|s| 32 + s.as_ref().map_or(0, |s| s.len())).sum();
-        let values = size_of::<Values>() + self.last.layout().words() * size_of::<u64>();
-        2 * size_of::<Self>() + values + self.block.len() + relabelled + ENDED_BYTES
-    }
-
     /// Older than this tick by more than an hour: most endpoints do not take that any more.
     pub(super) fn is_old(&self, at_ms: i64) -> bool {
         let newest = self.marker_ms.or(self.value_ms).unwrap_or(i64::MIN);

@@ -1,8 +1,11 @@
 //! The bytes that an endpoint would be sent, without an endpoint: for benches and tools.
 
+use std::sync::Arc;
+
 use super::births::Births;
 use super::relabel::RelabelConfig;
 use super::requests::{Form, Plan, Zeros, encode, pack};
+use crate::budget::Pool;
 use crate::collect::Collected;
 
 /// An endpoint that accepts everything.
@@ -31,6 +34,12 @@ impl Offline {
             raw: Vec::new(),
             encoder: snap::raw::Encoder::new(),
         }
+    }
+
+    /// What waits to be sent is charged there.
+    pub fn with_pool(mut self, pool: Arc<Pool>) -> Self {
+        self.births.set_pool(pool);
+        self
     }
 
     /// Encodes and compresses every request of a tick; each is handed to `out`.

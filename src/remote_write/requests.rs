@@ -221,7 +221,8 @@ pub(super) fn encode(
                     && request.goes_before_another(births, item.unit) => {}
             Unit::Ended(number) => {
                 if let Some(ended) = births.ended(number) {
-                    values_of(&ended.specs, &ended.last, ended.slot, &mut values);
+                    let (last, slot) = ended.last.place();
+                    values_of(&ended.specs, last, slot, &mut values);
                     writer.ended(item, ended, &values);
                 }
             }

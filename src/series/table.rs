@@ -102,15 +102,19 @@ impl SeriesTable {
         self.n_slots - self.free.len()
     }
 
-    /// Bytes of the chunks that are held, `besides` those of the table itself for each slot, and
-    /// `copies` of the values.
-    pub fn held_bytes(&self, besides: usize, copies: usize) -> usize {
-        let slots = self.chunks.len() * CHUNK_ROWS * (size_of::<Slot>() + besides);
-        let values = self.values.words.n_chunks() + self.values.rests.n_chunks();
-        slots + values * CHUNK_ROWS * self.values.layout.words() * size_of::<u64>() * copies
+    /// Bytes of the chunks that are held without the values, `besides` those of the table itself for
+    /// each slot.
+    pub fn slot_bytes(&self, besides: usize) -> usize {
+        self.chunks.len() * CHUNK_ROWS * (size_of::<Slot>() + besides)
     }
 
-    /// Bytes of the chunk that the next birth takes, as above; 0 if it takes none.
+    /// Bytes of the values.
+    pub fn value_bytes(&self) -> usize {
+        let n_chunks = self.values.words.n_chunks() + self.values.rests.n_chunks();
+        n_chunks * CHUNK_ROWS * self.values.layout.words() * size_of::<u64>()
+    }
+
+    /// Bytes of the chunk that the next birth takes, with `copies` of its values; 0 if it takes none.
     pub fn bytes_ahead(&self, besides: usize, copies: usize) -> usize {
         if !self.free.is_empty() || self.n_slots < self.chunks.len() * CHUNK_ROWS {
             return 0;
