@@ -10,6 +10,8 @@ mod support;
 
 /// The admin server's endpoints, and what a real Prometheus makes of them.
 mod admin;
+/// Memory and totals under floods of label sets.
+mod bounds;
 /// The command line: what is told, and the exit codes.
 mod cli;
 /// Thousands of slow and idle connections, and one client that wants to be served.

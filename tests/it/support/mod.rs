@@ -12,6 +12,8 @@ pub(crate) mod command;
 pub(crate) mod corpus;
 /// One request to the running program, and what its own metrics say of it.
 pub(crate) mod exchange;
+/// Floods of label sets that no other has.
+pub(crate) mod flood;
 /// The service graph to expect of spans.
 pub(crate) mod graph;
 /// A small HTTP client.

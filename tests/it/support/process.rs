@@ -70,9 +70,18 @@ impl Spanmill {
 
     /// With keys set on the command line, `KEY=VALUE`.
     pub(crate) async fn start_with(config: &Config, sets: &[&str]) -> Self {
+        Self::start_within(config, sets, None).await
+    }
+
+    /// In a cgroup, whose folder this is.
+    pub(crate) async fn start_within(
+        config: &Config,
+        sets: &[&str],
+        cgroup: Option<&Path>,
+    ) -> Self {
         let mut last = String::new();
         for _ in 0..STARTS {
-            match Self::try_start(config, sets).await {
+            match Self::try_start(config, sets, cgroup).await {
                 Ok(started) => return started,
                 Err(seen) => last = seen,
             }
@@ -80,13 +89,18 @@ impl Spanmill {
         panic!("spanmill did not start, tried {STARTS} times; at last: {last}");
     }
 
-    async fn try_start(config: &Config, sets: &[&str]) -> Result<Self, String> {
+    async fn try_start(
+        config: &Config,
+        sets: &[&str],
+        cgroup: Option<&Path>,
+    ) -> Result<Self, String> {
         let [grpc, http, admin] = free_ports();
         let ports = Ports { grpc, http, admin };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("spanmill.yaml");
         fs::write(&file, config.text(&ports)).expect("a written file");
-        let child = Command::new(env!("CARGO_BIN_EXE_spanmill"))
+        let mut command = command(cgroup);
+        let child = command
             .args(["run", "--config"])
             .arg(&file)
             .args(sets.iter().flat_map(|set| ["--set", set]))
@@ -111,6 +125,15 @@ impl Spanmill {
 
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).expect("the file of stderr")
+    }
+
+    /// The most that was resident at any time so far.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the program runs until now");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix("kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in kB") * 1024
     }
 
     pub(crate) fn terminate(&self) {
@@ -147,6 +170,16 @@ pub(crate) fn free_ports<const N: usize>() -> [SocketAddr; N] {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let listeners: [TcpListener; N] = std::array::from_fn(bind);
     listeners.map(|listener| listener.local_addr().expect("bound"))
+}
+
+/// The built program, or another build of it; in a cgroup it is there before it begins.
+fn command(cgroup: Option<&Path>) -> Command {
+    let built = || env!("CARGO_BIN_EXE_spanmill").into();
+    let program = std::env::var_os("SPANMILL_PROGRAM").unwrap_or_else(built);
+    let Some(cgroup) = cgroup else { return Command::new(program) };
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(cgroup).arg(program);
+    command
 }
 
 /// Ends a child by its own id; one that has ended already is fine.
