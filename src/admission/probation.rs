@@ -41,6 +41,13 @@ impl Probation {
         before.is_some_and(|then| i64::from(second.wrapping_sub(then)) * 1000 <= SIGHTED_MS)
     }
 
+    /// Gives up its memory where nothing was sighted of late.
+    pub fn forget(&mut self, at_ms: i64) {
+        if self.is_held() && at_ms.saturating_sub(self.newer.since_ms) > 2 * SIGHTED_MS {
+            *self = Self::default();
+        }
+    }
+
     /// Whether its memory is held.
     pub fn is_held(&self) -> bool {
         !self.newer.words.is_empty()
@@ -105,6 +112,17 @@ mod tests {
         assert!(!probation.sight(8, 1_061_000), "more than a minute ago");
         assert!(probation.sight(8, 1_121_000));
         assert!(!probation.sight(7, 10_000_000));
+    }
+
+    #[test]
+    fn what_was_sighted_long_ago_is_given_up() {
+        let mut probation = Probation::default();
+        probation.sight(7, 1_000_000);
+        probation.forget(1_120_000);
+        assert!(probation.is_held());
+        probation.forget(1_120_001);
+        assert!(!probation.is_held());
+        assert!(!probation.sight(7, 1_120_002));
     }
 
     #[test]

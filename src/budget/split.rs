@@ -16,8 +16,9 @@ const SLACK_PERCENT: usize = 10;
 /// What the parts would like to hold at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Claims {
-    /// Requests to endpoints that may be under way at once.
+    /// Requests to endpoints that may be under way at once, and how many have to: one an endpoint.
     pub sent_requests: usize,
+    pub endpoints: usize,
     /// Of all connections, in bytes.
     pub connections: usize,
 }
@@ -69,7 +70,9 @@ impl Split {
         let connections = claims.connections.min(total / 12);
         let bodies = (total / 10).min(1024 * MIB);
         let staging = (total / 8).min(512 * MIB);
-        let sending = claims.sent_requests.max(1).saturating_mul(SENT_REQUEST).min(total / 20);
+        let of_requests = |n: usize| n.saturating_mul(SENT_REQUEST);
+        let sending = of_requests(claims.sent_requests).min(total / 20);
+        let sending = sending.max(of_requests(claims.endpoints).min(total / 4));
         let rest = total - PROGRAM - connections - bodies - staging - sending;
         let series = rest / (100 + SLACK_PERCENT) * 100;
         Self { total, connections, bodies, staging, sending, series }
@@ -115,13 +118,15 @@ mod tests {
     #[test]
     fn the_parts_are_the_whole() {
         for total in [64, 100, 256, 1024, 65_536].map(|mib| mib * MIB) {
-            for (sent_requests, connections) in
-                [(0, 0), (1, MIB), (50, 96 * MIB), (5000, usize::MAX)]
+            for (sent_requests, connections, endpoints) in
+                [(0, 0, 0), (1, MIB, 1), (50, 96 * MIB, 1), (5000, usize::MAX, 100)]
             {
-                let split = Split::written(total, Claims { sent_requests, connections }).unwrap();
+                let split = Split::written(total, Claims { sent_requests, connections, endpoints })
+                    .unwrap();
                 let sum: usize = split.parts().iter().map(|part| part.bytes).sum();
                 assert_eq!(sum, total);
-                assert!(split.series > total / 4, "{split}");
+                assert!(split.series > total / 16, "{split}");
+                assert!(split.sending >= (endpoints * SENT_REQUEST).min(total / 4), "{split}");
                 assert!(split.sent_requests() >= 1);
             }
         }
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn too_little_is_refused_where_it_is_written() {
-        let claims = Claims { sent_requests: 50, connections: 96 * MIB };
+        let claims = Claims { sent_requests: 50, connections: 96 * MIB, endpoints: 1 };
         let error = Split::written(10 * MIB, claims).unwrap_err();
         assert_eq!(error.to_string(), "found 10485760 bytes, expected at least 64MiB");
         assert_eq!(Split::found(10 * MIB, claims).total, 64 * MIB);

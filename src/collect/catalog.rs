@@ -159,7 +159,7 @@ impl Catalog {
                 Some(Change::Birth { table, slot, block, specs: specs(table) })
             }
             Event::Death { table, slot, last } => {
-                self.entries[table as usize][slot as usize].take()?;
+                self.entries[table as usize].get_mut(slot as usize)?.take()?;
                 let (specs, last) = (specs(table), LastTotals::Own(last));
                 Some(Change::Death { table, slot, specs, last, last_ms, end_ms })
             }

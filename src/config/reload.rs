@@ -213,6 +213,15 @@ fn with_plans(
 
 /// What can't change while a tenant lives is put back, for everyone and for each that has its own.
 fn pin_all(old: &ByTenant<PerTenant>, new: &mut ByTenant<TenantSettings>, changes: &mut Changes) {
+    // One that has nothing of its own any more keeps what can't change.
+    for id in
+        old.named.keys().filter(|id| !new.named.contains_key(*id)).cloned().collect::<Vec<_>>()
+    {
+        let mut settings = (*new.everyone).clone();
+        if !pin_series(&old.of(&id).settings, &mut settings).is_empty() {
+            new.named.insert(id, Arc::new((*new.everyone).clone()));
+        }
+    }
     let pinned = pin_series(&old.everyone.settings, Arc::make_mut(&mut new.everyone));
     changes.applied.retain(|key| !pinned.contains(&key.as_str()));
     for (id, settings) in &mut new.named {

@@ -268,3 +268,19 @@ fn what_shapes_series_waits_and_families_can_be_switched_off_and_on() {
     assert_eq!(a.series_per_set, bench.of("b").series_per_set);
     assert_eq!(a.rules.ledger.settings.stale_duration.as_secs(), 60);
 }
+
+/// Law: what shapes the series of a tenant that lives stays as it is, also where it has nothing of its own
+/// any more.
+#[test]
+fn a_tenant_that_leaves_the_file_keeps_what_shapes_its_series() {
+    let mut bench = Bench::new(
+        "tenants: { a: { processors: { span_metrics: { histogram_buckets: [1] } } }, b: { registry: { stale_duration: 1m } } }",
+    );
+    let buckets = |bench: &Bench, id: &str| bench.of(id).rules.ledger.bounds.span_metrics.clone();
+    bench.write("tenants: {}");
+    let changes = bench.look().expect("it has changed").expect("in order");
+    assert_eq!(changes.at_next_start, ["tenants.a.processors.span_metrics.histogram_buckets"]);
+    assert_eq!(buckets(&bench, "a"), [1.0]);
+    assert_eq!(buckets(&bench, "b").len(), 14);
+    assert_eq!(bench.of("b").rules.ledger.settings.stale_duration.as_secs(), 900);
+}

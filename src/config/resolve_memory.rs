@@ -15,6 +15,7 @@ pub(super) fn split(tree: &Node, config: &Config, problems: &mut Problems) -> Sp
     let shards = config.remote_write.endpoints.iter().map(|endpoint| endpoint.max_shards);
     let claims = Claims {
         sent_requests: shards.fold(0, usize::saturating_add),
+        endpoints: config.remote_write.endpoints.len(),
         connections: config.receiver.connections.max_connections.max(1).saturating_mul(WINDOWED),
     };
     let written = tree.at("limits.memory");

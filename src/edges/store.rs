@@ -42,7 +42,7 @@ pub struct Store {
     front: u64,
     origins: Origins,
     max_items: usize,
-    /// The service that has more than half of `max_items`.
+    /// The service that has more than half of `max_items`: it guides who gives way, and is no state.
     dominant: Option<u32>,
     n_pending: usize,
 }
@@ -172,11 +172,6 @@ impl Store {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// From now on so many entries are as many as there may be; those that are there stay.
-    pub fn set_max_items(&mut self, max_items: usize) {
-        self.max_items = max_items;
     }
 
     pub fn is_full(&self) -> bool {
@@ -482,7 +477,7 @@ impl Store {
         sizes
     }
 
-    /// Everything but the index, which follows.
+    /// Everything but the index, which follows, and what only guides.
     pub fn dump(&self, out: &mut Vec<u8>) {
         self.origins.dump(out);
         let mut text = Vec::new();
@@ -504,7 +499,6 @@ impl Store {
             slots.iter().for_each(|&slot| put_number(out, slot.into()));
         }
         put_number(out, self.front.into());
-        put_number(out, self.dominant.map_or(0, |service| u128::from(service) + 1));
     }
 }
 

@@ -31,6 +31,11 @@ impl Gate {
         Self { hasher, probation: Probation::default(), text: Vec::new() }
     }
 
+    /// A tick: what was sighted long ago is given up.
+    pub(super) fn tick(&mut self, at_ms: i64) {
+        self.probation.forget(at_ms);
+    }
+
     pub(super) fn held_bytes(&self) -> usize {
         if self.probation.is_held() { PROBATION_BYTES } else { 0 }
     }
@@ -94,7 +99,7 @@ impl World {
     ) {
         // What only informs is left where there is no room for it.
         let pool = &self.memory.pool;
-        if !self.wanted.is_empty() || pool.has_room(WANTED_BYTES, Rank::Guaranteed) {
+        if !self.wanted.is_empty() || pool.has_room(WANTED_BYTES, Rank::Detail) {
             self.wanted.refused(table, labels, spans, at_ms);
         }
         match table {
@@ -131,7 +136,7 @@ impl World {
             let hash = self.gate.hasher.hash_one((table as u8, labels.as_bytes()));
             let probation = &mut self.gate.probation;
             // Where there is no room to remember sightings, none counts.
-            let is_kept = probation.is_held() || pool.has_room(PROBATION_BYTES, Rank::Guaranteed);
+            let is_kept = probation.is_held() || pool.has_room(PROBATION_BYTES, Rank::Detail);
             if !is_kept || !probation.sight(hash, at_ms) {
                 return Err(Limited::Probation);
             }

@@ -66,11 +66,18 @@ impl World {
         let (max_items, max_exemplars) =
             (settings.edges.max_items, settings.max_exemplars_per_tick);
         self.fold(&Effect::Resize { max_items, max_exemplars }, log);
-        self.state.recount(&settings);
+        let is_counted_otherwise = settings.limits != self.settings.limits
+            || settings.series_per_set != self.settings.series_per_set
+            || settings.edge_series != self.settings.edge_series;
+        if is_counted_otherwise {
+            self.state.recount(&settings);
+        }
         let caller = &settings.edges.virtual_caller;
         self.edge_rows = EdgeRows::new(settings.edge_series, caller, bounds);
         self.settings = settings;
-        self.recharge();
+        if is_counted_otherwise {
+            self.recharge();
+        }
         last
     }
 

@@ -94,7 +94,7 @@ impl State {
 
     /// More or fewer edge sides may wait; nobody is sent away.
     pub(super) fn set_max_items(&mut self, max_items: usize) {
-        self.edges.set_max_items(max_items);
+        self.edges.resize(max_items);
     }
 
     pub fn last_tick_ms(&self) -> i64 {

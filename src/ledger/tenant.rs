@@ -414,6 +414,8 @@ impl World {
         }
         let previous_ms = self.state.last_tick_ms();
         self.fold(&Effect::Tick { at_ms }, log);
+        self.wanted.forget(at_ms);
+        self.gate.tick(at_ms);
         // Whether there is room for more sides is found out anew.
         self.state.set_max_items(self.settings.edges.max_items);
         if self.state.edges().is_idle() {

@@ -22,6 +22,7 @@ use crate::telemetry::Refused;
 /// hand-over would cost more than it saves.
 const INLINE_PLAIN_MAX: usize = 1 << 20;
 const INLINE_INFLATED_MAX: usize = 512 << 10;
+const INLINE_WIRE_MAX: usize = 128 << 10;
 const INLINE_JSON_MAX: usize = 64 << 10;
 
 /// One request's work, which stops where it needs something.
@@ -147,8 +148,10 @@ impl Work {
     /// Bytes of the pool that the next step takes, and whether it is small enough to be done here.
     fn needs(&self) -> (usize, bool) {
         match &self.state {
-            State::Inflating { inflater, .. } => {
-                (inflater.wants(), inflater.wants() <= INLINE_INFLATED_MAX)
+            State::Inflating { inflater, wire_bytes } => {
+                // Many small pieces may inflate to nothing.
+                let is_small = *wire_bytes <= INLINE_WIRE_MAX;
+                (inflater.wants(), is_small && inflater.wants() <= INLINE_INFLATED_MAX)
             }
             State::Inflated(body) if self.is_json(body) => {
                 (json::bytes_max(body), body.len() <= INLINE_JSON_MAX)

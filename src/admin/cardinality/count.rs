@@ -8,6 +8,9 @@ use crate::ledger::{OVERFLOW, Table, counts_spans, service_label};
 
 pub(super) type Map<'v, V> = hashbrown::HashMap<&'v str, V, RandomState>;
 
+/// Label of the series that count in place of others.
+const METRIC_OVERFLOW: &str = "metric_overflow";
+
 /// By service. The names of the services themselves are values of [`OVERFLOW`]'s labels `service` and
 /// `client`: every service has one of them.
 #[derive(Debug)]
@@ -41,8 +44,12 @@ impl<'v> Count<'v> {
                 if wanted(service) {
                     let of_service = count.service(service);
                     of_service.series += n_series;
-                    let others = labels().filter(|(name, _)| *name != own);
-                    others.for_each(|(name, value)| of_service.add(name, value, spans));
+                    // What counts in place of others has no values of its own.
+                    let is_other = |(name, value)| name == METRIC_OVERFLOW || value == OVERFLOW;
+                    if !labels().any(is_other) {
+                        let others = labels().filter(|(name, _)| *name != own);
+                        others.for_each(|(name, value)| of_service.add(name, value, spans));
+                    }
                 }
                 if wanted(OVERFLOW) && !service.is_empty() {
                     count.service(OVERFLOW).add(own, service, spans);
