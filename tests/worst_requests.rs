@@ -25,7 +25,7 @@ const AT_ONCE: usize = 2;
 fn bound(case: &Case) -> u64 {
     match (case.name, case.form) {
         // What a full store gives up for each side that enters are label sets of earlier requests.
-        ("evictions" | "evictions_of_another_service_each", _) => 1300,
+        ("evictions" | "evictions_of_another_service_each", _) => 1700,
         (_, Form::Protobuf | Form::Gzip) => 900,
         (_, Form::Json) => 1200,
     }

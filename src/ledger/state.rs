@@ -67,9 +67,11 @@ impl State {
         labels: Labels<'a>,
         is_overflow: bool,
     ) -> Resident<'a> {
-        let elsewhere =
-            |other: &Table| *other != table && self.table(*other).find(labels).is_some();
-        let is_alone = !(table.is_edge() && Table::EDGES.iter().any(elsewhere));
+        let is_alone = !table.is_edge() || {
+            let hash = self.table(table).hash(labels);
+            let is_there = |other: &Table| self.table(*other).find_hashed(hash, labels).is_some();
+            !Table::EDGES.iter().filter(|other| **other != table).any(is_there)
+        };
         Resident { table, labels, is_overflow, n_series: self.n_series[table as usize], is_alone }
     }
 

@@ -128,7 +128,15 @@ impl SeriesTable {
     }
 
     pub fn find(&self, labels: Labels<'_>) -> Option<u32> {
-        let hash = self.hasher.hash_one(labels.as_bytes());
+        self.find_hashed(self.hash(labels), labels)
+    }
+
+    /// The same in all tables of a state.
+    pub fn hash(&self, labels: Labels<'_>) -> u64 {
+        self.hasher.hash_one(labels.as_bytes())
+    }
+
+    pub fn find_hashed(&self, hash: u64, labels: Labels<'_>) -> Option<u32> {
         let same = |&slot: &u32| self.labels_of(slot) == Some(labels);
         self.index.find(hash, same).copied()
     }
