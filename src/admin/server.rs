@@ -10,7 +10,6 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::stream;
 use http::{HeaderName, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,8 +17,10 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::cardinality::Cardinality;
 use super::generated::{self, Page};
@@ -45,6 +46,8 @@ pub struct Admin {
     pub effective_config: Arc<ArcSwap<String>>,
     pub multitenancy: bool,
     pub readiness: Arc<Readiness>,
+    /// A page holds a tick for as long as it is read: one at a time.
+    pub pages: Arc<Semaphore>,
     /// Who reads the configuration again.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
@@ -177,21 +180,43 @@ async fn generated_text(
         Ok(tenant) => tenant,
         Err(wrong) => return bad_request(&wrong),
     };
+    let place = timeout(PIECE_TIMEOUT, Arc::clone(&admin.pages).acquire_owned()).await;
+    let Ok(Ok(place)) = place else {
+        let text = "another page is being read, expected one at a time: try again later\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
     match admin.collections.view(&tenant) {
-        Some(view) => typed(generated::CONTENT_TYPE, streamed(Page::new(view))),
+        Some(view) => typed(generated::CONTENT_TYPE, streamed(Page::new(view), place)),
         None if admin.multitenancy => nothing_collected(&tenant),
         None => typed(generated::CONTENT_TYPE, "# EOF\n"),
     }
 }
 
-/// Made piece by piece as the client reads, off the reactor: a page may have hundreds of MB.
-fn streamed(page: Page) -> Body {
-    Body::from_stream(stream::try_unfold(page, async |mut page| {
-        let make = move || (page.next_chunk(), page);
-        let (chunk, page) = spawn_blocking(make).await.map_err(std::io::Error::other)?;
-        Ok::<_, std::io::Error>(chunk.map(|chunk| (Bytes::from(chunk), page)))
-    }))
+/// Made piece by piece as the client reads, off the reactor: a page may have hundreds of MB. The task ends,
+/// and with it the page, when the client reads nothing of it any more.
+fn streamed(mut page: Page, place: OwnedSemaphorePermit) -> Body {
+    let (sender, pieces) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    tokio::spawn(async move {
+        let _place = place;
+        let end = Instant::now() + PAGE_TIMEOUT;
+        loop {
+            let Ok((piece, back)) = spawn_blocking(move || (page.next_chunk(), page)).await else {
+                return;
+            };
+            page = back;
+            let Some(piece) = piece else { return };
+            let until = end.min(Instant::now() + PIECE_TIMEOUT);
+            if !matches!(timeout_at(until, sender.send(Ok(piece.into()))).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    Body::from_stream(ReceiverStream::new(pieces))
 }
+
+/// A client that reads nothing of a page for so long, or not all of it within that, gets no more.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct CardinalityQuery {

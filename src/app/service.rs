@@ -8,7 +8,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -228,6 +228,7 @@ impl App {
             effective_config,
             multitenancy: self.current.loaded().config.receiver.multitenancy,
             readiness: Arc::clone(&self.readiness),
+            pages: Arc::new(Semaphore::new(1)),
             reload,
         }
     }

@@ -171,6 +171,16 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn a_byte_zero_is_no_end_of_a_file() {
+    check(
+        "registry: {}\nlimits:\n  max_edges: 5\n\0  max_services: oops\n",
+        &expect![[r#"
+            f.yaml:4:1: found a byte 0, expected text: the file may be torn
+        "#]],
+    );
+}
+
+#[test]
 fn limits_are_read_and_checked_against_each_other() {
     let limits = |text: &str| load_text(text).config.ledger.limits;
     let of_tempo = limits("limits: { max_active_series: 0, max_active_entities: 1000 }");

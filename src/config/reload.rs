@@ -214,12 +214,10 @@ fn with_plans(
 /// What can't change while a tenant lives is put back, for everyone and for each that has its own.
 fn pin_all(old: &ByTenant<PerTenant>, new: &mut ByTenant<TenantSettings>, changes: &mut Changes) {
     // One that has nothing of its own any more keeps what can't change.
-    for id in
-        old.named.keys().filter(|id| !new.named.contains_key(*id)).cloned().collect::<Vec<_>>()
-    {
+    for (id, old) in &old.named {
         let mut settings = (*new.everyone).clone();
-        if !pin_series(&old.of(&id).settings, &mut settings).is_empty() {
-            new.named.insert(id, Arc::new((*new.everyone).clone()));
+        if !new.named.contains_key(id) && !pin_series(&old.settings, &mut settings).is_empty() {
+            new.named.insert(id.clone(), Arc::clone(&new.everyone));
         }
     }
     let pinned = pin_series(&old.everyone.settings, Arc::make_mut(&mut new.everyone));

@@ -15,6 +15,16 @@ const MAX_DEPTH: usize = 32;
 /// of syntax there is no node.
 pub(crate) fn parse(text: &str, origin: usize, problems: &mut Problems) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // The parser takes it for the end, as a file that was torn would have it.
+    if let Some(at) = text.find('\0') {
+        let (before, _) = text.split_at(at);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let line = number(before.split('\n').count());
+        let place = Place { origin, line, column: number(column) };
+        problems.add(place, "", "found a byte 0, expected text: the file may be torn");
+        return None;
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),

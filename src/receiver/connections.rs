@@ -1,6 +1,6 @@
 //! All listeners' connections: how many there are, of whom, and which of them may be closed for a new
-//! one's sake. That is the one that has been idle longest, those first that have never had a request; then
-//! one whose bodies arrive too slowly; never one whose request is being served.
+//! one's sake. That is first one that has never had a request, then one whose bodies arrive too slowly, then
+//! the one that has been idle longest; never one whose request is being served.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use super::{Settings, shares};
 use crate::telemetry::{Closed, ConnectionMetrics, NotLetIn};
 
 /// A body must have come on by this much each time it is looked at, or its connection may be closed.
-const SLOW_BYTES: usize = 16 << 10;
-const SLOW_LOOK: Duration = Duration::from_secs(2);
+const SLOW_BYTES: usize = 4 << 10;
+const SLOW_LOOK: Duration = Duration::from_millis(500);
 /// Of so many that are idle longest one goes whose address has the most connections: a flood gives way
 /// to itself, and a connection that is about to send its first request is let.
 const ALIKE_MAX: usize = 64;
@@ -51,8 +51,8 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Unused,
-    Idle,
     SlowBody,
+    Idle,
 }
 
 #[derive(Debug)]

@@ -166,6 +166,10 @@ impl Sender {
         while let Some(collected) = self.inbox.take().await {
             let given_up = self.take_in(&collected);
             self.count_dropped(Dropped::EndedListFull, given_up);
+            if given_up > 0 {
+                let message = format!("{given_up} samples: too many wait until they can be sent");
+                self.log("the last values of series that ended are given up", None, &message);
+            }
             delivered = self.deliver(&collected).await;
             if !self.births().has_ended() {
                 self.inbox.settle();

@@ -379,6 +379,7 @@ async fn ready_says_why_not_before_and_after_the_service_takes_requests() {
         effective_config: Arc::default(),
         multitenancy: false,
         readiness: Arc::clone(&readiness),
+        pages: Arc::new(tokio::sync::Semaphore::new(1)),
         reload: tokio::sync::mpsc::channel(1).0,
     })
     .await;

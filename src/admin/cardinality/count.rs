@@ -41,15 +41,13 @@ impl<'v> Count<'v> {
                 let service = labels().find(|(name, _)| *name == own).map_or("", |(_, v)| v);
                 let calls = || view.snapshot.values(table).calls(slot).as_f64();
                 let spans = if counts_spans(table) { calls() } else { 0.0 };
+                // What counts in place of others has no values of its own.
+                let is_other = |(name, value)| name == METRIC_OVERFLOW || value == OVERFLOW;
                 if wanted(service) {
                     let of_service = count.service(service);
                     of_service.series += n_series;
-                    // What counts in place of others has no values of its own.
-                    let is_other = |(name, value)| name == METRIC_OVERFLOW || value == OVERFLOW;
-                    if !labels().any(is_other) {
-                        let others = labels().filter(|(name, _)| *name != own);
-                        others.for_each(|(name, value)| of_service.add(name, value, spans));
-                    }
+                    let own = labels().filter(|(name, _)| *name != own && !labels().any(is_other));
+                    own.for_each(|(name, value)| of_service.add(name, value, spans));
                 }
                 if wanted(OVERFLOW) && !service.is_empty() {
                     count.service(OVERFLOW).add(own, service, spans);
