@@ -1,6 +1,6 @@
 //! All listeners' connections: how many there are, of whom, and which of them may be closed for a new
-//! one's sake. That is first one that has never had a request, then one whose bodies arrive too slowly, then
-//! the one that has been idle longest; never one whose request is being served.
+//! one's sake. That is first one whose bodies arrive too slowly, then one that has never had a request, then the
+//! one that has been idle longest; never one whose request is being served.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -50,8 +50,8 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    Unused,
     SlowBody,
+    Unused,
     Idle,
 }
 
@@ -103,10 +103,12 @@ impl Connections {
         Arc::new(Self { max, max_per_ip, metrics, state: Mutex::default() })
     }
 
-    /// Ready when a new one may come: not while many are still being closed for others.
+    /// Ready when a new one may come: not while many are still being closed for others, nor while there
+    /// are as many as may be and every one is busy. Then new ones wait with the system.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.closing < CLOSING_MAX {
+        let is_full = state.peers.len() - state.closing >= self.max;
+        if state.closing < CLOSING_MAX && !(is_full && state.closable.is_empty()) {
             return Poll::Ready(());
         }
         state.listeners.push(cx.waker().clone());
@@ -216,6 +218,7 @@ impl State {
         };
         known.closable = Some(rank);
         self.closable.insert((rank, known.since, peer.id), Arc::clone(peer));
+        self.listeners.drain(..).for_each(Waker::wake);
     }
 }
 

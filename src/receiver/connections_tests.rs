@@ -148,3 +148,17 @@ async fn a_flood_from_few_addresses_gives_way_to_itself() {
     }
     assert!(!normal.is_closing(), "it is the longest idle, but the only one of its address");
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_all_are_busy_new_ones_wait_until_one_is_idle() {
+    let all = connections(2, 0);
+    let context = Context::from_waker(Waker::noop());
+    let a = all.let_in(ip(1)).expect("there is room");
+    assert!(all.poll_room(&context).is_ready());
+    let b = all.let_in(ip(1)).expect("there is room");
+    let busy = [Busy::new(Some(&a)), Busy::new(Some(&b))];
+    assert!(all.poll_room(&context).is_pending());
+    drop(busy);
+    assert!(all.poll_room(&context).is_ready());
+    assert!(all.let_in(ip(2)).is_some(), "in place of one that is idle");
+}
