@@ -124,7 +124,10 @@ impl App {
         let metrics = TenantMetrics::new(Arc::clone(&self.tenants), move |id: &TenantId| {
             let in_force = Arc::clone(&in_force.borrow());
             let of = in_force.tenants.of(id);
-            Form { series_per_set: of.series_per_set, processors: of.processors().collect() }
+            Form {
+                series_per_set: of.settings.ledger.series_per_set,
+                processors: of.processors().collect(),
+            }
         });
         let cardinality = CardinalityMetrics::new(Arc::clone(&self.cardinality));
         self.telemetry.registry.register(Box::new(cardinality))?;

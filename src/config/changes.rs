@@ -6,6 +6,7 @@ use super::node::{Body, Node};
 use super::overrides::SHARED;
 use super::schema::{self, Key, Kind};
 use super::tenants::TenantSettings;
+use crate::collect;
 
 /// What a reload has done, by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,6 +111,7 @@ pub(super) fn pin_series(old: &TenantSettings, new: &mut TenantSettings) -> Vec<
     );
     to.host_info.metric_name.clone_from(&of.host_info.metric_name);
     pin("processors.enabled", pin_families(old, new));
+    new.ledger.series_per_set = collect::series_per_set(&new.collect, &new.stage.bounds());
     pinned
 }
 

@@ -9,10 +9,10 @@ use super::problem::{Place, Problems};
 use super::tenants::TenantSettings;
 use super::{Loaded, finish, load};
 use crate::batch::{Processor, Table};
+use crate::ledger;
 use crate::receiver::{Rulebook, TenantRules};
 use crate::stage::Plan;
 use crate::tenant::{ByTenant, TenantId};
-use crate::{collect, ledger};
 
 /// Tenants that are named in what a reload answers.
 const NAMED_MAX: usize = 20;
@@ -24,8 +24,6 @@ pub struct PerTenant {
     pub generation: u64,
     pub settings: TenantSettings,
     pub rules: Arc<TenantRules>,
-    /// Prometheus series of one label set of each table.
-    pub series_per_set: [usize; Table::ALL.len()],
 }
 
 /// What is in force for all tenants.
@@ -145,7 +143,6 @@ impl PerTenant {
         let bounds = settings.stage.bounds();
         Ok(Self {
             generation,
-            series_per_set: collect::series_per_set(&settings.collect, &bounds),
             rules: Arc::new(TenantRules {
                 plan,
                 ledger: ledger::Rules {

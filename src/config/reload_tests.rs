@@ -265,7 +265,8 @@ fn what_shapes_series_waits_and_families_can_be_switched_off_and_on() {
     let a = bench.of("a");
     assert_eq!(a.processors().count(), 0);
     assert_eq!(a.rules.ledger.made, [false; 9]);
-    assert_eq!(a.series_per_set, bench.of("b").series_per_set);
+    let n_series = |of: &PerTenant| of.rules.ledger.settings.series_per_set;
+    assert_eq!(n_series(a), n_series(bench.of("b")));
     assert_eq!(a.rules.ledger.settings.stale_duration.as_secs(), 60);
 }
 
