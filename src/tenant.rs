@@ -10,17 +10,18 @@ const SINGLE: &str = "single-tenant";
 /// Header and metadata key that names the tenant.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
 
-const MAX_LEN: usize = 150;
-
 /// A tenant id that passed [`TenantId::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTenant {
-    #[error("tenant id is empty, expected 1 to {MAX_LEN} characters in the {TENANT_HEADER} header")]
+    #[error(
+        "tenant id is empty, expected 1 to {} characters in the {TENANT_HEADER} header",
+        TenantId::LEN_MAX
+    )]
     Empty,
-    #[error("tenant id is {len} bytes long, expected at most {MAX_LEN}")]
+    #[error("tenant id is {len} bytes long, expected at most {}", TenantId::LEN_MAX)]
     TooLong { len: usize },
     #[error("tenant id must not be `.` or `..`")]
     Dots,
@@ -55,6 +56,9 @@ impl<T> ByTenant<T> {
 }
 
 impl TenantId {
+    /// Bytes.
+    pub const LEN_MAX: usize = 150;
+
     pub fn single() -> Self {
         Self(SINGLE.into())
     }
@@ -64,7 +68,7 @@ impl TenantId {
         if text.is_empty() {
             return Err(InvalidTenant::Empty);
         }
-        if text.len() > MAX_LEN {
+        if text.len() > Self::LEN_MAX {
             return Err(InvalidTenant::TooLong { len: text.len() });
         }
         if text == "." || text == ".." {

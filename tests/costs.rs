@@ -210,7 +210,7 @@ impl World {
         world.phase("nothing", |parts, _| {
             let id = TenantId::single();
             *parts = Some(Parts {
-                catalog: Catalog::new(&config.collect, &id, &bounds),
+                catalog: Catalog::new(&config.collect, &id),
                 tenant: Tenant::with_memory(
                     id,
                     config.ledger.clone(),

@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use spanmill::collect::{Catalog, Collected};
+use spanmill::collect::{self, Catalog, Collected};
 use spanmill::ledger::Tenant;
 use spanmill::remote_write::Offline;
 use spanmill::stage::{Plan, Sanitization, Stager};
@@ -47,7 +47,8 @@ fn plan(dimensions: bool) -> Plan {
 }
 
 fn tenant() -> Tenant {
-    let ledger = spanmill::ledger::Settings::default();
+    let naming = support::naming().into();
+    let ledger = spanmill::ledger::Settings { naming, ..Default::default() };
     Tenant::new(TenantId::single(), ledger, &settings(true).bounds(), [1, 2, 3, 4])
 }
 
@@ -97,8 +98,7 @@ fn many_series() -> (Tenant, Catalog, Offline) {
     for body in support::many_label_sets(20_000) {
         tenant.apply(stager.stage(&plan, &body, NOW).expect("made in order"), NOW);
     }
-    let (collect, bounds) = (support::collect_settings(), plan.settings().bounds());
-    let catalog = Catalog::new(&collect, &TenantId::single(), &bounds);
+    let catalog = Catalog::new(&collect::Settings::default(), &TenantId::single());
     (tenant, catalog, Offline::new(&[], MAX_SAMPLES_PER_SEND))
 }
 

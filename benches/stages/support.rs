@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
-use spanmill::collect;
+use spanmill::ledger;
 use spanmill::stage::{
     HostInfo, IntrinsicDimensions, Multiplier, Processors, ServiceGraphs, Settings, SpanMetrics,
     SpanNames,
@@ -93,17 +93,11 @@ pub(crate) fn settings(dimensions: bool) -> Settings {
     }
 }
 
-pub(crate) fn collect_settings() -> collect::Settings {
-    collect::Settings {
-        collection_interval: Duration::from_secs(15),
-        stale_markers: collect::StaleMarkers::Expiry,
+/// With an external label.
+pub(crate) fn naming() -> ledger::Naming {
+    ledger::Naming {
         external_labels: vec![("cluster".to_owned(), "eu-west-1".to_owned())],
-        inject_tenant_id_as: String::new(),
-        instance_label: "__metrics_gen_instance".to_owned(),
-        instance: "spanmill-0".to_owned(),
-        trace_id_label_name: "traceID".to_owned(),
-        host_info_metric_name: "traces_host_info".to_owned(),
-        families: collect::Families { calls: true, latency: true, size: true },
+        ..ledger::Naming::default()
     }
 }
 

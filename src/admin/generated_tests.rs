@@ -5,23 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::admin::test_view;
 use crate::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Total, push_label};
-use crate::collect::{Catalog, Families, Settings, StaleMarkers};
-use crate::ledger::{self, Tenant};
+use crate::collect::{Catalog, Settings};
+use crate::ledger::{self, Families, Naming, Rules, Tenant};
 use crate::tenant::TenantId;
-
-fn settings(trace_id_label_name: &str) -> Settings {
-    Settings {
-        collection_interval: Duration::from_secs(15),
-        stale_markers: StaleMarkers::Expiry,
-        external_labels: Vec::new(),
-        inject_tenant_id_as: String::new(),
-        instance_label: String::new(),
-        instance: "here".to_owned(),
-        trace_id_label_name: trace_id_label_name.to_owned(),
-        host_info_metric_name: "traces_host_info".to_owned(),
-        families: Families { calls: true, latency: true, size: false },
-    }
-}
 
 /// A span in the first bucket.
 fn one_span() -> Batch {
@@ -49,14 +35,24 @@ fn one_span() -> Batch {
 fn only_the_histogram_that_restarts_is_created_anew_and_at_its_first_tick() {
     let at = Duration::from_secs;
     let bounds = |n: usize| Bounds { span_metrics: [0.5, 1.0][..n].to_vec(), ..Bounds::default() };
+    let settings = || {
+        let families = Families { calls: true, latency: true, size: false };
+        let naming = Naming { instance_label: String::new(), families, ..Naming::default() };
+        ledger::Settings { naming: naming.into(), ..ledger::Settings::default() }
+    };
     let id = TenantId::single();
-    let mut catalog = Catalog::new(&settings("traceID"), &id, &bounds(1));
-    let tenant = Tenant::new(id, ledger::Settings::default(), &bounds(1), [1, 2, 3, 4]);
+    let mut catalog = Catalog::new(&Settings::default(), &id);
+    let tenant = Tenant::new(id, settings(), &bounds(1), [1, 2, 3, 4]);
     tenant.apply(&one_span(), at(1000));
     catalog.collect(tenant.tick(at(1000)));
-    let of_ledger = ledger::Settings::default();
-    let last = catalog.reload(&tenant, &settings("trace_id"), of_ledger, &bounds(2), at(1500));
-    assert!(last.is_some(), "a tick as it was");
+    let made = [true; Table::ALL.len()];
+    let rules = Rules { generation: 1, settings: settings(), bounds: bounds(2), made };
+    assert!(tenant.follow(&rules, 1, at(1500)));
+    for taken in tenant.taken_before(i64::MAX) {
+        catalog.collect(taken);
+    }
+    let trace_id_label_name = "trace_id".to_owned();
+    catalog.follow(&Settings { trace_id_label_name, ..Settings::default() });
     let page = |catalog: &Catalog| whole(catalog.view().expect("a tick was taken"));
     let before = page(&catalog);
     assert!(before.contains("latency_bucket{service=\"cart\",le=\"0.5\"} 1\n"), "{before}");

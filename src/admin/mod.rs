@@ -9,7 +9,7 @@ mod tenants;
 pub use cardinality::{Cardinality, CardinalityMetrics};
 pub use server::{Admin, Readiness, ReloadRequest, Reloaded};
 pub use settings::Settings;
-pub use tenants::{Form, SeriesPerSet, TenantMetrics};
+pub use tenants::TenantMetrics;
 
 #[cfg(test)]
 mod test_view;

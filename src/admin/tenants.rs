@@ -9,25 +9,17 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use crate::ledger::{
-    Connection, Counts, Demanded, Discarded, End, Limited, Processor, Repaired, Table, Tenants,
+    Connection, Counts, Demanded, Discarded, End, Limited, Processor, Repaired, Tenants,
 };
 use crate::tenant::TenantId;
 
-/// Prometheus series of one label set of each table.
-pub type SeriesPerSet = [usize; Table::ALL.len()];
-
-/// What a tenant's counts are shown as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Form {
-    pub series_per_set: SeriesPerSet,
-    /// Those that run.
-    pub processors: Vec<Processor>,
-}
+type ProcessorsOf = dyn Fn(&TenantId) -> Vec<Processor> + Send + Sync;
 
 /// Publishes the counts of all tenants.
 pub struct TenantMetrics {
     tenants: Arc<Tenants>,
-    form_of: Box<dyn Fn(&TenantId) -> Form + Send + Sync>,
+    /// Processors that run.
+    processors_of: Box<ProcessorsOf>,
 }
 
 impl fmt::Debug for TenantMetrics {
@@ -57,17 +49,18 @@ struct Families {
 impl TenantMetrics {
     pub fn new(
         tenants: Arc<Tenants>,
-        form_of: impl Fn(&TenantId) -> Form + Send + Sync + 'static,
+        processors_of: impl Fn(&TenantId) -> Vec<Processor> + Send + Sync + 'static,
     ) -> Self {
-        Self { tenants, form_of: Box::new(form_of) }
+        Self { tenants, processors_of: Box::new(processors_of) }
     }
 }
 
-impl Form {
-    fn add(&self, tenant: &str, counts: &Counts, families: &Families) {
+impl Families {
+    fn add(&self, tenant: &str, counts: &Counts, processors: &[Processor]) {
+        let families = self;
         let tallies = &counts.tallies;
         families.received.with_label_values(&[tenant]).inc_by(tallies.received);
-        for &processor in &self.processors {
+        for &processor in processors {
             let labels = [tenant, processor.name()];
             families.counted.with_label_values(&labels).inc_by(tallies.counted(processor));
             for reason in Discarded::ALL {
@@ -91,18 +84,15 @@ impl Form {
                 families.names_demand.with_label_values(&[tenant, form]).set(gauge(n));
             }
         }
-        let series = |sets: [u64; Table::ALL.len()]| -> u64 {
-            sets.iter().zip(self.series_per_set).map(|(sets, each)| sets * each as u64).sum()
-        };
-        let active = gauge(series(counts.live.map(|n| n as u64)));
+        let active = gauge(counts.series.live());
         families.active.with_label_values(&[tenant]).set(active);
         if counts.series_limit > 0 {
             let limit = gauge(counts.series_limit as u64);
             families.series_limit.with_label_values(&[tenant]).set(limit);
         }
-        families.created.with_label_values(&[tenant]).inc_by(series(counts.born));
-        families.expired.with_label_values(&[tenant]).inc_by(series(counts.ended));
-        if self.processors.contains(&Processor::ServiceGraphs) {
+        families.created.with_label_values(&[tenant]).inc_by(counts.series.born);
+        families.expired.with_label_values(&[tenant]).inc_by(counts.series.ended);
+        if processors.contains(&Processor::ServiceGraphs) {
             add_edges(tenant, counts, families);
         }
     }
@@ -135,7 +125,7 @@ impl Collector for TenantMetrics {
     fn collect(&self) -> Vec<MetricFamily> {
         let families = Families::new();
         for (tenant, counts) in self.tenants.counts() {
-            (self.form_of)(&tenant).add(tenant.as_str(), &counts, &families);
+            families.add(tenant.as_str(), &counts, &(self.processors_of)(&tenant));
         }
         let Families {
             received,
@@ -266,11 +256,7 @@ mod tests {
     use prometheus::{Encoder, TextEncoder};
 
     use super::*;
-    use crate::ledger::{Bounds, Rules, Settings};
-
-    fn form(processors: &[Processor]) -> Form {
-        Form { series_per_set: [1; Table::ALL.len()], processors: processors.to_vec() }
-    }
+    use crate::ledger::{Bounds, Rules, Settings, Table};
 
     fn metrics(processors: &[Processor]) -> TenantMetrics {
         let (sender, _) = tokio::sync::mpsc::unbounded_channel();
@@ -279,8 +265,8 @@ mod tests {
         let rules = Rules { generation: 1, settings, bounds, made: [true; Table::ALL.len()] };
         let now = std::time::Duration::from_secs(1);
         tenants.get_or_create(&TenantId::single(), &rules, 1, now).expect("there is room");
-        let form = form(processors);
-        TenantMetrics::new(Arc::new(tenants), move |_| form.clone())
+        let processors = processors.to_vec();
+        TenantMetrics::new(Arc::new(tenants), move |_| processors.clone())
     }
 
     #[test]
@@ -311,7 +297,7 @@ mod tests {
         counts.edges.end(End::Paired);
         counts.edges.end(End::Paired);
         let families = Families::new();
-        form(&[Processor::ServiceGraphs]).add("team-a", &counts, &families);
+        families.add("team-a", &counts, &[Processor::ServiceGraphs]);
         let mut text = Vec::new();
         for family in [
             families.edges_completed.collect(),

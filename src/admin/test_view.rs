@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::batch::{Batch, Range, Row, push_label};
-use crate::collect::{Catalog, Families, Settings, StaleMarkers, Table, View};
-use crate::ledger::{self, Bounds, Tenant, Total};
+use crate::collect::{Catalog, Settings, Table, View};
+use crate::ledger::{self, Bounds, Naming, Tenant, Total};
 use crate::tenant::TenantId;
 
 /// Table, labels, spans.
@@ -12,17 +12,11 @@ pub(super) type TestRow<'a> = (Table, Vec<(&'a str, &'a str)>, u64);
 
 pub(super) const AT: Duration = Duration::from_secs(1_800_000_000);
 
-pub(super) fn settings() -> Settings {
-    Settings {
-        collection_interval: Duration::from_secs(1),
-        stale_markers: StaleMarkers::Off,
+pub(super) fn naming() -> Naming {
+    Naming {
         external_labels: vec![("cluster".to_owned(), "home".to_owned())],
-        inject_tenant_id_as: String::new(),
-        instance_label: "__metrics_gen_instance".to_owned(),
         instance: "host".to_owned(),
-        trace_id_label_name: "traceID".to_owned(),
-        host_info_metric_name: "traces_host_info".to_owned(),
-        families: Families { calls: true, latency: true, size: true },
+        ..Naming::default()
     }
 }
 
@@ -47,9 +41,10 @@ pub(super) fn batch(rows: &[TestRow<'_>]) -> Batch {
 
 pub(super) fn view(rows: &[TestRow<'_>]) -> View {
     let bounds = Bounds { span_metrics: vec![1.0], service_graphs: vec![0.1, 1.0] };
-    let tenant = Tenant::new(TenantId::single(), ledger::Settings::default(), &bounds, [0; 4]);
+    let settings = ledger::Settings { naming: naming().into(), ..ledger::Settings::default() };
+    let tenant = Tenant::new(TenantId::single(), settings, &bounds, [0; 4]);
     tenant.apply(&batch(rows), AT);
-    let mut catalog = Catalog::new(&settings(), &TenantId::single(), &bounds);
+    let mut catalog = Catalog::new(&Settings::default(), &TenantId::single());
     catalog.collect(tenant.tick(AT));
     catalog.view().expect("a tick")
 }

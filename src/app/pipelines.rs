@@ -71,9 +71,8 @@ impl Pipelines {
             outlet.set_headers(&follows.settings.remote_write_headers);
             outlet
         };
-        let (collect, bounds) = (&follows.settings.collect, &follows.rules.ledger.bounds);
         Pipeline {
-            catalog: self.collections.open(id, collect, bounds),
+            catalog: self.collections.open(id, &follows.settings.collect),
             outlets: self.endpoints.iter().map(open).collect(),
             shared: self.clone(),
             follows,
@@ -103,8 +102,9 @@ impl Pipeline {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = in_force.changed() => {
+                    self.follow();
                     // A shorter interval begins now, a longer one at the next tick.
-                    tick_at = tick_at.min(Instant::now() + self.interval_in_force());
+                    tick_at = tick_at.min(Instant::now() + self.interval());
                     continue;
                 }
                 () = sleep_until(tick_at) => {}
@@ -112,7 +112,7 @@ impl Pipeline {
             if self.is_done() {
                 return self.close().await;
             }
-            self.hand_over(|tenant, generation, now| tenant.try_tick(generation, now));
+            self.hand_over(Tenant::tick);
             let now = Instant::now();
             while regular <= now {
                 regular += self.interval();
@@ -120,20 +120,15 @@ impl Pipeline {
             tick_at = regular.min(now + self.interval());
             regular = tick_at;
         }
-        self.hand_over(|tenant, _, now| Some(tenant.last_tick(now)));
+        self.hand_over(Tenant::last_tick);
         if self.follows.settings.collect.stale_markers == StaleMarkers::Shutdown {
-            self.hand_over(|tenant, _, now| Some(tenant.end_all(now)));
+            self.hand_over(Tenant::end_all);
         }
         self.close().await;
     }
 
     fn interval(&self) -> Duration {
         self.follows.settings.collect.collection_interval
-    }
-
-    fn interval_in_force(&self) -> Duration {
-        let in_force = self.shared.in_force.borrow();
-        in_force.tenants.of(self.tenant.id()).settings.collect.collection_interval
     }
 
     /// Whether the tenant was unloaded: it has nothing left, and neither waits an endpoint for anything.
@@ -153,31 +148,37 @@ impl Pipeline {
         self.shared.collections.close(self.tenant.id(), &self.catalog);
     }
 
-    /// A tick is taken under the settings in force, and collected and sent under the same.
-    fn hand_over(&mut self, take: impl Fn(&Tenant, u64, Duration) -> Option<Snapshot>) {
-        let timer = self.shared.telemetry.collection_seconds.start_timer();
-        let (of, snapshot) = loop {
-            let in_force = Arc::clone(&self.shared.in_force.borrow());
-            let of = Arc::clone(in_force.tenants.of(self.tenant.id()));
-            let now = self.shared.clock.now();
-            self.tenant.follow(&of.rules.ledger, in_force.epoch, now);
-            // None if there was another reload just now.
-            if let Some(snapshot) = take(&self.tenant, of.generation, now) {
-                break (of, snapshot);
-            }
-        };
-        let mut catalog = collect::lock(&self.catalog);
+    /// Takes what is in force. A tick that had to be taken for it is sent at once.
+    fn follow(&mut self) {
+        let in_force = Arc::clone(&self.shared.in_force.borrow());
+        let of = in_force.tenants.of(self.tenant.id());
+        self.tenant.follow(&of.rules.ledger, in_force.epoch, self.shared.clock.now());
+        for taken in self.tenant.taken_before(i64::MAX) {
+            self.send(taken);
+        }
         if of.generation != self.follows.generation {
-            let bounds = &of.rules.ledger.bounds;
-            catalog.follow(&of.settings.collect, self.tenant.id(), bounds);
+            collect::lock(&self.catalog).follow(&of.settings.collect);
             for outlet in &self.outlets {
                 outlet.set_headers(&of.settings.remote_write_headers);
             }
-            self.follows = of;
+            self.follows = Arc::clone(of);
         }
-        let collected = catalog.collect(snapshot);
-        drop(catalog);
+    }
+
+    fn hand_over(&mut self, take: impl Fn(&Tenant, Duration) -> Snapshot) {
+        self.follow();
+        let timer = self.shared.telemetry.collection_seconds.start_timer();
+        let newest = take(&self.tenant, self.shared.clock.now());
+        // The tenant may have followed another reload meanwhile.
+        for taken in self.tenant.taken_before(newest.at_ms) {
+            self.send(taken);
+        }
+        self.send(newest);
         timer.observe_duration();
+    }
+
+    fn send(&self, snapshot: Snapshot) {
+        let collected = collect::lock(&self.catalog).collect(snapshot);
         for outlet in &self.outlets {
             outlet.post(collected.clone());
         }

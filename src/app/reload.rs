@@ -99,9 +99,8 @@ impl Reloader {
             Ok(changes) => {
                 let in_force = Arc::clone(self.current.in_force());
                 let rulebook = in_force.rulebook();
-                // Ticks look here first: whatever a tenant follows, it is known here before.
-                self.in_force.send_replace(in_force);
                 self.intake.follow(rulebook);
+                self.in_force.send_replace(in_force);
                 self.effective.store(Arc::new(self.current.loaded().effective.clone()));
                 self.readiness.not_reloaded(Vec::new());
                 successful.set(1);

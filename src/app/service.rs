@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::pipelines::Pipelines;
 use super::reload::{Reloader, hangups};
 use crate::admin::{
-    Admin, Cardinality, CardinalityMetrics, Form, Readiness, ReloadRequest, TenantMetrics,
+    Admin, Cardinality, CardinalityMetrics, Readiness, ReloadRequest, TenantMetrics,
 };
 use crate::budget::Pool;
 use crate::clock::Clock;
@@ -123,11 +123,7 @@ impl App {
         let in_force = self.in_force.subscribe();
         let metrics = TenantMetrics::new(Arc::clone(&self.tenants), move |id: &TenantId| {
             let in_force = Arc::clone(&in_force.borrow());
-            let of = in_force.tenants.of(id);
-            Form {
-                series_per_set: of.settings.ledger.series_per_set,
-                processors: of.processors().collect(),
-            }
+            in_force.tenants.of(id).processors().collect()
         });
         let cardinality = CardinalityMetrics::new(Arc::clone(&self.cardinality));
         self.telemetry.registry.register(Box::new(cardinality))?;

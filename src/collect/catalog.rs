@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::block::Block;
-use super::families::{SeriesSpec, specs};
-use super::reload::{Next, Renewal};
+use super::families::SeriesSpec;
+use super::reload::Renewal;
 use super::settings::Settings;
-use crate::ledger::{Bounds, Event, Labels, Last, Snapshot, Table};
+use crate::ledger::{Event, Labels, Last, Naming, Snapshot, Table};
 use crate::series::Values;
 use crate::tenant::TenantId;
 
@@ -18,13 +18,12 @@ const SPARE_PLACES: usize = 1024;
 /// One tenant's label sets, slot by slot.
 #[derive(Debug)]
 pub struct Catalog {
+    pub(super) tenant: TenantId,
     pub(super) settings: Arc<Settings>,
     pub(super) common: Vec<(String, String)>,
     pub(super) specs: Arc<Specs>,
     pub(super) entries: [Vec<Option<Entry>>; Table::ALL.len()],
     pub(super) newest: Option<Arc<Snapshot>>,
-    /// What holds from the next tick on.
-    pub(super) next: Option<Next>,
 }
 
 /// The series of every label set of each table.
@@ -58,7 +57,6 @@ pub enum Change {
     Renewal {
         table: Table,
         slot: u32,
-        block: Arc<Block>,
         renewal: Arc<Renewal>,
     },
     Death {
@@ -93,28 +91,20 @@ impl LastTotals {
 }
 
 impl Catalog {
-    pub fn new(settings: &Settings, tenant: &TenantId, bounds: &Bounds) -> Self {
-        let of = |table| specs(table, bounds.of(table), settings).into();
+    /// What series there are, and under which names, each tick says.
+    pub fn new(settings: &Settings, tenant: &TenantId) -> Self {
         Self {
-            common: common_labels(settings, tenant),
+            tenant: tenant.clone(),
             settings: Arc::new(settings.clone()),
-            specs: Arc::new(Table::ALL.map(of)),
+            common: Vec::new(),
+            specs: Arc::default(),
             entries: Default::default(),
             newest: None,
-            next: None,
         }
     }
 
-    /// Takes new settings, for the ticks from here on. The series of a table stay as they are while it
-    /// has label sets.
-    pub fn follow(&mut self, settings: &Settings, tenant: &TenantId, bounds: &Bounds) {
-        let is_empty = |table: Table| self.entries[table as usize].iter().all(Option::is_none);
-        let of = |table: Table| match is_empty(table) {
-            true => specs(table, bounds.of(table), settings).into(),
-            false => Arc::clone(&self.specs[table as usize]),
-        };
-        self.specs = Arc::new(Table::ALL.map(of));
-        self.common = common_labels(settings, tenant);
+    /// Takes other settings, for the ticks from here on.
+    pub fn follow(&mut self, settings: &Settings) {
         self.settings = Arc::new(settings.clone());
     }
 
@@ -137,11 +127,6 @@ impl Catalog {
         let (specs, settings) = (Arc::clone(&self.specs), Arc::clone(&self.settings));
         let common = self.common.clone();
         Some(View { snapshot, specs, settings, common, entries: self.entries.clone() })
-    }
-
-    /// Prometheus series of each label set of a table.
-    pub fn n_series(&self, table: Table) -> usize {
-        self.specs[table as usize].len()
     }
 
     /// `None` where it has been told already.
@@ -173,14 +158,6 @@ pub const SLOT_BYTES: usize = 3 * size_of::<Option<Entry>>();
 /// and a label set: its block, and that it is new.
 pub const SET_BYTES: usize = size_of::<Block>() + size_of::<Change>() + 3 * 16;
 
-impl Settings {
-    /// Bytes of the labels that every label set has besides its own.
-    pub fn common_bytes(&self) -> usize {
-        let common = common_labels(self, &TenantId::single());
-        common.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
-    }
-}
-
 /// A tick that can be read while the next ones are taken.
 #[derive(Debug)]
 pub struct View {
@@ -202,16 +179,16 @@ fn shorten(entries: &mut Vec<Option<Entry>>) {
 }
 
 /// External labels, then the instance, then the tenant: a later one of the same name wins.
-pub(super) fn common_labels(settings: &Settings, tenant: &TenantId) -> Vec<(String, String)> {
-    let mut common = settings.external_labels.clone();
+pub(super) fn common_labels(naming: &Naming, tenant: &TenantId) -> Vec<(String, String)> {
+    let mut common = naming.external_labels.clone();
     let mut set = |name: &str, value: &str| {
         if !name.is_empty() && !value.is_empty() {
             common.retain(|(n, _)| n != name);
             common.push((name.to_owned(), value.to_owned()));
         }
     };
-    set(&settings.instance_label, &settings.instance);
-    set(&settings.inject_tenant_id_as, tenant.as_str());
+    set(&naming.instance_label, &naming.instance);
+    set(&naming.inject_tenant_id_as, tenant.as_str());
     common.retain(|(_, value)| !value.is_empty());
     common.sort();
     common

@@ -6,7 +6,6 @@ use dashmap::DashMap;
 
 use super::catalog::{Catalog, View};
 use super::settings::Settings;
-use crate::ledger::Bounds;
 use crate::tenant::TenantId;
 
 /// One catalog a tenant; the tenant's ticks write it, others look at it.
@@ -16,13 +15,8 @@ pub struct Collections {
 }
 
 impl Collections {
-    pub fn open(
-        &self,
-        tenant: &TenantId,
-        settings: &Settings,
-        bounds: &Bounds,
-    ) -> Arc<Mutex<Catalog>> {
-        let catalog = Arc::new(Mutex::new(Catalog::new(settings, tenant, bounds)));
+    pub fn open(&self, tenant: &TenantId, settings: &Settings) -> Arc<Mutex<Catalog>> {
+        let catalog = Arc::new(Mutex::new(Catalog::new(settings, tenant)));
         self.catalogs.insert(tenant.clone(), Arc::clone(&catalog));
         catalog
     }

@@ -1,9 +1,7 @@
 //! The series of a label set, in the order they are sent: names, `le`, and where the values are.
 
 use super::block::push_label;
-use super::settings::Settings;
-use crate::ledger::Bounds;
-use crate::ledger::{Parts, Table, Total};
+use crate::ledger::{Bounds, Naming, Parts, Table, Total};
 use crate::series::Values;
 
 /// One series of every label set of a table.
@@ -49,13 +47,13 @@ impl Quantity {
 }
 
 /// The series of the label sets of `table`; `bounds` are its histogram's.
-pub(super) fn specs(table: Table, bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
+pub(super) fn specs(table: Table, bounds: &[f64], naming: &Naming) -> Vec<SeriesSpec> {
     let edges = |what: &str| format!("traces_service_graph_{what}");
     let edge_histogram = |what: &str| histogram(&edges(what), bounds);
     match table {
-        Table::SpanMetrics => span_metrics(bounds, settings),
+        Table::SpanMetrics => span_metrics(bounds, naming),
         Table::TargetInfo => vec![spec("traces_target_info", None, Quantity::Info)],
-        Table::HostInfo => vec![spec(&settings.host_info_metric_name, None, Quantity::Info)],
+        Table::HostInfo => vec![spec(&naming.host_info_metric_name, None, Quantity::Info)],
         Table::EdgeRequests => vec![spec(&edges("request_total"), None, Quantity::Calls)],
         Table::EdgeFailed => vec![spec(&edges("request_failed_total"), None, Quantity::Calls)],
         Table::EdgeServer => edge_histogram("request_server_seconds"),
@@ -66,19 +64,19 @@ pub(super) fn specs(table: Table, bounds: &[f64], settings: &Settings) -> Vec<Se
 }
 
 /// Prometheus series of one label set of each table.
-pub fn series_per_set(settings: &Settings, bounds: &Bounds) -> [usize; Table::ALL.len()] {
-    Table::ALL.map(|table| specs(table, bounds.of(table), settings).len())
+pub fn series_per_set(naming: &Naming, bounds: &Bounds) -> [usize; Table::ALL.len()] {
+    Table::ALL.map(|table| specs(table, bounds.of(table), naming).len())
 }
 
-fn span_metrics(bounds: &[f64], settings: &Settings) -> Vec<SeriesSpec> {
+fn span_metrics(bounds: &[f64], naming: &Naming) -> Vec<SeriesSpec> {
     let mut specs = Vec::new();
-    if settings.families.calls {
+    if naming.families.calls {
         specs.push(spec("traces_spanmetrics_calls_total", None, Quantity::Calls));
     }
-    if settings.families.size {
+    if naming.families.size {
         specs.push(spec("traces_spanmetrics_size_total", None, Quantity::Size));
     }
-    if settings.families.latency {
+    if naming.families.latency {
         specs.extend(histogram("traces_spanmetrics_latency", bounds));
     }
     specs

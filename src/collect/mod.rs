@@ -9,7 +9,7 @@ mod schedule;
 mod settings;
 
 /// The words of a snapshot, for those behind the collection.
-pub use crate::ledger::{Last, ShownExemplar, Snapshot, Table};
+pub use crate::ledger::{Last, Naming, ShownExemplar, Snapshot, Table};
 pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
 pub use catalog::{
@@ -19,4 +19,4 @@ pub use collections::{Collections, lock};
 pub use families::{Quantity, SeriesSpec, le_text, series_per_set, values_of};
 pub use reload::Renewal;
 pub use schedule::first_tick_after;
-pub use settings::{Families, Settings, StaleMarkers};
+pub use settings::{Settings, StaleMarkers};

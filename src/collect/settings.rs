@@ -7,26 +7,18 @@ pub struct Settings {
     /// At least 1 s.
     pub collection_interval: Duration,
     pub stale_markers: StaleMarkers,
-    /// Name and value, sorted by name; they win over a series' own label of that name.
-    pub external_labels: Vec<(String, String)>,
-    /// Label that carries the tenant's id; empty = none.
-    pub inject_tenant_id_as: String,
-    /// Label that carries `instance`; empty = none.
-    pub instance_label: String,
-    /// Never empty: resolved to the host name when not configured.
-    pub instance: String,
     pub trace_id_label_name: String,
-    /// Name of the host info gauge (`processors.host_info.metric_name`).
-    pub host_info_metric_name: String,
-    pub families: Families,
 }
 
-/// Which families of the span metrics are written (`processors.enabled`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Families {
-    pub calls: bool,
-    pub latency: bool,
-    pub size: bool,
+// As the configuration has them by default; a test there holds it.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            collection_interval: Duration::from_secs(15),
+            stale_markers: StaleMarkers::Expiry,
+            trace_id_label_name: "traceID".to_owned(),
+        }
+    }
 }
 
 /// When the end of a series is marked.

@@ -5,8 +5,6 @@ use std::fmt;
 use super::node::{Body, Node};
 use super::overrides::SHARED;
 use super::schema::{self, Key, Kind};
-use super::tenants::TenantSettings;
-use crate::collect;
 
 /// What a reload has done, by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,62 +75,4 @@ fn is_same(left: &Body, right: &Body) -> bool {
         }
         (left, right) => left == right,
     }
-}
-
-/// Of a tenant's settings, what decides which series a label set has, and their names: that is put
-/// back as it was. Answers the keys.
-pub(super) fn pin_series(old: &TenantSettings, new: &mut TenantSettings) -> Vec<&'static str> {
-    let mut pinned = Vec::new();
-    let (of, to) = (&old.collect, &mut new.collect);
-    let mut pin = |key, differs: bool| {
-        if differs {
-            pinned.push(key);
-        }
-    };
-    pin("registry.external_labels", put_back(&of.external_labels, &mut to.external_labels));
-    pin(
-        "registry.inject_tenant_id_as",
-        put_back(&of.inject_tenant_id_as, &mut to.inject_tenant_id_as),
-    );
-    pin("registry.instance_label", put_back(&of.instance_label, &mut to.instance_label));
-    pin("registry.instance", put_back(&of.instance, &mut to.instance));
-    pin(
-        "processors.host_info.metric_name",
-        put_back(&of.host_info_metric_name, &mut to.host_info_metric_name),
-    );
-    let (of, to) = (&old.stage, &mut new.stage);
-    pin(
-        "processors.span_metrics.histogram_buckets",
-        put_back(&of.span_metrics.histogram_buckets, &mut to.span_metrics.histogram_buckets),
-    );
-    pin(
-        "processors.service_graphs.histogram_buckets",
-        put_back(&of.service_graphs.histogram_buckets, &mut to.service_graphs.histogram_buckets),
-    );
-    to.host_info.metric_name.clone_from(&of.host_info.metric_name);
-    pin("processors.enabled", pin_families(old, new));
-    new.ledger.series_per_set = collect::series_per_set(&new.collect, &new.stage.bounds());
-    pinned
-}
-
-/// Which families the span metrics have, once they have any; all of them may be switched off and on.
-fn pin_families(old: &TenantSettings, new: &mut TenantSettings) -> bool {
-    let had = old.collect.families;
-    if !(had.calls || had.latency || had.size) {
-        return false;
-    }
-    let wants = new.collect.families;
-    new.collect.families = had;
-    let processors = &mut new.stage.processors;
-    if !processors.span_metrics() {
-        return false;
-    }
-    (processors.calls, processors.latency, processors.size) = (had.calls, had.latency, had.size);
-    wants != had
-}
-
-fn put_back<T: Clone + PartialEq>(old: &T, new: &mut T) -> bool {
-    let differs = old != new;
-    new.clone_from(old);
-    differs
 }

@@ -8,9 +8,8 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::StaleMarkers;
 use crate::edges;
-use crate::ledger::EdgeSeries;
+use crate::ledger::{EdgeSeries, Naming};
 use crate::receiver::{ConnectionLimits, IngestLimits};
 use crate::remote_write::relabel::Action;
 use crate::remote_write::{Auth, Secret};
@@ -157,12 +156,14 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.stage.window, Some(window));
     assert_eq!(config.stage.span_metrics.histogram_buckets.len(), 14);
     assert_eq!(config.stage.max_label_value_length, 2_048);
-    assert_eq!(config.ledger, ledger::Settings::default());
+    // The instance is the host's name.
+    let naming = Naming { instance: config.ledger.naming.instance.clone(), ..Naming::default() };
+    let expected = ledger::Settings { naming: naming.into(), ..ledger::Settings::default() };
+    assert_eq!(config.ledger, expected);
     assert_eq!(config.ledger.stale_duration, Duration::from_secs(900));
     assert_eq!(config.ledger.max_exemplars_per_tick, 1_000);
-    assert_eq!(config.collect.collection_interval, Duration::from_secs(15));
-    assert_eq!(config.collect.stale_markers, StaleMarkers::Expiry);
-    assert!(!config.collect.instance.is_empty());
+    assert_eq!(config.collect, collect::Settings::default());
+    assert!(!config.ledger.naming.instance.is_empty());
     assert_eq!(config.admin.endpoint.as_deref(), Some("127.0.0.1:4319"));
     assert!(config.remote_write.endpoints.is_empty());
     assert_eq!(config.receiver.connections, ConnectionLimits::default());
@@ -581,8 +582,8 @@ fn set_wins_over_the_environment_which_wins_over_the_file() {
     let config = load_all(Some(file), &env, &set).unwrap().config;
     assert_eq!(config.collect.collection_interval, Duration::from_secs(1));
     assert_eq!(config.ledger.stale_duration, Duration::from_secs(120));
-    assert_eq!(config.collect.instance, "set");
-    assert_eq!(config.collect.instance_label, "");
+    assert_eq!(config.ledger.naming.instance, "set");
+    assert_eq!(config.ledger.naming.instance_label, "");
     assert_eq!(config.stage.span_metrics.dimensions, ["a.b", "c"]);
     assert_eq!(config.admin.endpoint, None);
 }
@@ -632,7 +633,7 @@ fn scalars_keep_the_text_that_was_written() {
     assert!(loaded.is_err_and(|problems| problems.contains("a key that is not text")));
     let text = text.replace("null", "\"null\"");
     let loaded = load_all(Some(&text), &env, &["registry.external_labels.G=0x10"]).unwrap();
-    let labels = loaded.config.collect.external_labels.clone();
+    let labels = loaded.config.ledger.naming.external_labels.clone();
     let labels: Vec<String> =
         labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(labels.join(" "), "G=0x10 a=1.10 b=007 c=true d=x y e=1e3 f=2.50 null=on");

@@ -75,7 +75,7 @@ fn a_tenants_own_lies_over_everyones_over_the_configuration_key_by_key() {
     assert_eq!(a.collect.collection_interval, Duration::from_secs(1));
     assert_eq!(other.collect.collection_interval, Duration::from_secs(15));
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(a.collect.external_labels, [text("cluster", "every"), text("zone", "main")]);
+    assert_eq!(a.ledger.naming.external_labels, [text("cluster", "every"), text("zone", "main")]);
     assert_eq!((a.ledger.limits.max_active_series, a.ingest.bytes_per_second), (9000, 1 << 20));
     assert_eq!(a.ledger.limits.guaranteed_series_per_service, 2, "worked out anew");
     assert_eq!(other.ledger.limits.max_active_series, 7000);
@@ -93,7 +93,7 @@ fn an_empty_text_and_an_empty_list_are_something_of_its_own() {
     );
     let a = of(&loaded, "a");
     assert!(a.stage.span_metrics.dimensions.is_empty() && !a.stage.processors.span_metrics());
-    assert_eq!(a.collect.instance_label, "");
+    assert_eq!(a.ledger.naming.instance_label, "");
     assert!(loaded.effective.contains("instance_label: \"\""), "{}", loaded.effective);
 }
 

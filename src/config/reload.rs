@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::changes::{Changes, pin, pin_series};
+use super::changes::{Changes, pin};
 use super::overrides::{Content, EVERY};
 use super::problem::{Place, Problems};
 use super::tenants::TenantSettings;
@@ -109,9 +109,8 @@ impl Current {
         let mut changes = Changes::default();
         let Loaded { inputs, mut tree, layers, overrides, .. } = new;
         pin(&self.loaded.tree, &mut tree, &mut changes);
-        let mut new = finish(inputs, tree, layers, |_| overrides)?;
+        let new = finish(inputs, tree, layers, |_| overrides)?;
         let old = &self.in_force.tenants;
-        pin_all(old, &mut new.tenants, &mut changes);
         let mut n_generations = self.n_generations;
         let tenants = with_plans(&new.tenants, Some(old), &mut n_generations)?;
         add_tenants(old, &tenants, &mut changes);
@@ -206,26 +205,6 @@ fn with_plans(
         named.insert(id.clone(), of_id);
     }
     Ok(ByTenant { everyone, named })
-}
-
-/// What can't change while a tenant lives is put back, for everyone and for each that has its own.
-fn pin_all(old: &ByTenant<PerTenant>, new: &mut ByTenant<TenantSettings>, changes: &mut Changes) {
-    // One that has nothing of its own any more keeps what can't change.
-    for (id, old) in &old.named {
-        let mut settings = (*new.everyone).clone();
-        if !new.named.contains_key(id) && !pin_series(&old.settings, &mut settings).is_empty() {
-            new.named.insert(id.clone(), Arc::clone(&new.everyone));
-        }
-    }
-    let pinned = pin_series(&old.everyone.settings, Arc::make_mut(&mut new.everyone));
-    changes.applied.retain(|key| !pinned.contains(&key.as_str()));
-    for (id, settings) in &mut new.named {
-        let own = pin_series(&old.of(id).settings, Arc::make_mut(settings));
-        // what everyone has to wait for is not said again
-        let own = own.iter().filter(|key| !pinned.contains(key));
-        changes.at_next_start.extend(own.map(|key| format!("tenants.{id}.{key}")));
-    }
-    changes.at_next_start.extend(pinned.into_iter().map(str::to_owned));
 }
 
 /// Tenants that have or had something of their own, and for whom something is new.

@@ -58,7 +58,7 @@ pub(super) fn tenant(tree: &Node, problems: &mut Problems) -> TenantSettings {
             problems.add(place, &format!("processors.{key}"), message);
         }
     }
-    let collect = collect(tree, problems);
+    let naming = naming(tree);
     let headers = tree.at("remote_write_headers").entries();
     TenantSettings {
         ledger: ledger::Settings {
@@ -67,9 +67,10 @@ pub(super) fn tenant(tree: &Node, problems: &mut Problems) -> TenantSettings {
             edges: resolve_processors::edges(tree.at("processors.service_graphs"), problems),
             edge_series: resolve_processors::edge_series(tree.at("processors")),
             limits: resolve_limits::limits(tree.at("limits"), problems),
-            series_per_set: collect::series_per_set(&collect, &stage.bounds()),
+            series_per_set: collect::series_per_set(&naming, &stage.bounds()),
+            naming: naming.into(),
         },
-        collect,
+        collect: collect(tree, problems),
         ingest: resolve_limits::ingest(tree.at("limits")),
         remote_write_headers: headers
             .map(|(name, value)| (name.clone(), value.as_text().to_owned()))
@@ -109,9 +110,6 @@ fn collect(tree: &Node, problems: &mut Problems) -> collect::Settings {
         let most = MAX_EXEMPLAR_RUNES - SPAN_ID_LABEL.len() - TRACE_AND_SPAN_ID_RUNES;
         problems.add(label.place, key, format!("found {found}, expected at most {most} letters"));
     }
-    let external_labels = registry.at("external_labels").entries();
-    let stage::Processors { calls, latency, size, .. } =
-        resolve_processors::enabled(tree.at("processors.enabled"));
     collect::Settings {
         collection_interval: registry.at("collection_interval").duration(),
         stale_markers: match registry.at("stale_markers").as_text().to_lowercase().as_str() {
@@ -119,6 +117,16 @@ fn collect(tree: &Node, problems: &mut Problems) -> collect::Settings {
             "off" => collect::StaleMarkers::Off,
             _ => collect::StaleMarkers::Expiry,
         },
+        trace_id_label_name: label.as_text().to_owned(),
+    }
+}
+
+fn naming(tree: &Node) -> ledger::Naming {
+    let registry = tree.at("registry");
+    let external_labels = registry.at("external_labels").entries();
+    let stage::Processors { calls, latency, size, .. } =
+        resolve_processors::enabled(tree.at("processors.enabled"));
+    ledger::Naming {
         external_labels: external_labels
             .map(|(name, value)| (name.clone(), value.as_text().to_owned()))
             .collect(),
@@ -128,9 +136,8 @@ fn collect(tree: &Node, problems: &mut Problems) -> collect::Settings {
             "" => host_name(),
             instance => instance.to_owned(),
         },
-        trace_id_label_name: label.as_text().to_owned(),
         host_info_metric_name: tree.at("processors.host_info.metric_name").as_text().to_owned(),
-        families: collect::Families { calls, latency, size },
+        families: ledger::Families { calls, latency, size },
     }
 }
 

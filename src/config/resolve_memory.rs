@@ -37,9 +37,9 @@ pub(super) fn costs(config: &Config) -> Costs {
         // endpoint may still be sent an older tick.
         value_copies: 4 + endpoints.len(),
         slot: collect::SLOT_BYTES + endpoints.len() * remote_write::SLOT_BYTES,
-        set: collect::SET_BYTES + config.collect.common_bytes(),
+        set: collect::SET_BYTES,
         label_copies: 1,
-        series: relabelled * (remote_write::RELABELLED_BYTES + config.collect.common_bytes()),
+        series: relabelled * remote_write::RELABELLED_BYTES,
         series_label_copies: relabelled,
     }
 }

@@ -222,6 +222,7 @@ impl World {
         let place = Place {
             n_tables: if who.table.is_edge() { settings.edge_series.tables().count() } else { 1 },
             n_series: who.n_series,
+            common: settings.naming.common_bytes(),
             counts_values: settings.limits.max_cardinality_per_label > 0,
         };
         self.memory.set_bytes(who.labels, place)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::effects::Effect;
+use super::memory::Place;
 use super::tenant::World;
 use crate::admission::WANTED_BYTES;
 use crate::batch::{Labels, Table};
@@ -47,8 +48,9 @@ impl World {
     fn copied_bytes(&self) -> usize {
         let now = self.value_bytes();
         let of_ticks = self.tick_bytes.iter().map(|then| now.max(*then)).sum::<usize>();
+        let of_taken = self.taken.len() * self.tick_bytes.iter().max().copied().unwrap_or_default();
         let n_others = (self.memory.costs.value_copies - 1).saturating_sub(self.tick_bytes.len());
-        of_ticks + n_others * now
+        of_ticks + of_taken + n_others * now
     }
 
     /// The values are about to be copied.
@@ -71,8 +73,10 @@ impl World {
         let table_of = self.state.table(table);
         let labels = table_of.labels_of(slot).unwrap_or_else(|| Labels::new(&[]));
         let n_series = self.settings.series_per_set[table as usize];
+        let common = self.settings.naming.common_bytes();
+        let place = Place { n_tables: 1, n_series, common, counts_values: false };
         let n_words = table_of.values().layout().words();
-        let bytes = self.memory.ended_bytes(labels, n_series, n_words);
+        let bytes = self.memory.ended_bytes(labels, place, n_words);
         Charge::new(Arc::clone(&self.memory.pool), bytes)
     }
 

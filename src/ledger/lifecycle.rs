@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::decide;
 use super::settings::Rules;
-use super::snapshot::Snapshot;
 use super::tenant::{Counts, Tenant, World, ms};
 use crate::batch::{Batch, Table};
 use crate::tenant::TenantId;
@@ -58,6 +57,24 @@ impl Default for Life {
     }
 }
 
+impl Life {
+    /// Whether these rules are news; from now on they are known.
+    pub(super) fn is_news(&mut self, rules: &Rules, epoch: u64) -> bool {
+        let is_later = epoch > self.epoch;
+        self.epoch = self.epoch.max(epoch);
+        is_later && !self.follows(rules.generation)
+    }
+
+    pub(super) fn take(&mut self, rules: &Rules) {
+        self.generation = rules.generation;
+        self.made = rules.made;
+    }
+
+    pub(super) fn follows(&self, generation: u64) -> bool {
+        self.generation == generation
+    }
+}
+
 impl Tenant {
     pub(super) fn begin(
         id: TenantId,
@@ -85,33 +102,11 @@ impl Tenant {
         if world.life.retired {
             return Err(NotApplied::Retired);
         }
-        if world.life.generation != batch.generation {
+        if !world.life.follows(batch.generation) {
             return Err(NotApplied::OtherSettings);
         }
         world.apply(batch, ms(now), &mut |_| {});
         Ok(())
-    }
-
-    /// Takes the settings of the reload number `epoch`, unless a later one was heard of. Answers
-    /// whether the tenant follows them.
-    pub fn follow(&self, rules: &Rules, epoch: u64, now: Duration) -> bool {
-        let mut world = self.lock();
-        if epoch > world.life.epoch {
-            world.life.epoch = epoch;
-            if world.life.generation != rules.generation {
-                let (settings, restart) = (rules.settings.clone(), Default::default());
-                world.reload(settings, &rules.bounds, &restart, now, &mut |_| {});
-                world.life.generation = rules.generation;
-                world.life.made = rules.made;
-            }
-        }
-        world.life.generation == rules.generation
-    }
-
-    /// A tick of a tenant that follows these settings: the snapshot fits them.
-    pub fn try_tick(&self, generation: u64, now: Duration) -> Option<Snapshot> {
-        let mut world = self.lock();
-        (world.life.generation == generation).then(|| world.take_tick(now))
     }
 
     /// For how long nothing has come, if there is nothing left that a tick would show or wait for.
@@ -151,7 +146,8 @@ impl World {
 
     fn quiet_for(&self, now_ms: i64) -> Option<Duration> {
         let tables = Table::ALL.iter().all(|table| self.state.table(*table).is_empty());
-        let is_empty = tables && self.state.edges().is_empty() && self.has_no_events();
+        let is_told = self.taken.is_empty() && self.has_no_events();
+        let is_empty = tables && self.state.edges().is_empty() && is_told;
         let quiet_ms = now_ms.saturating_sub(self.life.last_batch_ms);
         is_empty.then(|| Duration::from_millis(u64::try_from(quiet_ms).unwrap_or_default()))
     }

@@ -26,11 +26,11 @@ pub struct Costs {
     pub slot: usize,
     /// For each label set, without its text.
     pub set: usize,
-    /// Copies of its text.
+    /// Copies of its labels as they are written.
     pub label_copies: usize,
     /// For each of its Prometheus series, without text.
     pub series: usize,
-    /// Copies of its text for each of its Prometheus series.
+    /// Copies of its labels for each of its Prometheus series.
     pub series_label_copies: usize,
 }
 
@@ -65,19 +65,20 @@ impl Memory {
     /// What a label set costs while it lives, without its slot: of an edge in all of its tables.
     pub(super) fn set_bytes(&self, labels: Labels<'_>, place: Place) -> usize {
         let Costs { set, label_copies, series, series_label_copies, .. } = self.costs;
-        let Place { n_tables, n_series, counts_values, .. } = place;
+        let Place { n_tables, n_series, common, counts_values } = place;
         let len = labels.as_bytes().len();
+        let written = len + common;
         let values = if counts_values { label_value_bytes(labels) } else { 0 };
-        n_tables * (SET_BYTES + set + len * (LABEL_COPIES + label_copies))
-            + n_series * (series + len * series_label_copies)
+        n_tables * (SET_BYTES + set + len * LABEL_COPIES + written * label_copies)
+            + n_series * (series + written * series_label_copies)
             + values
     }
 
     /// What a label set costs in one table from its end until all have heard of it.
-    pub(super) fn ended_bytes(&self, labels: Labels<'_>, n_series: usize, n_words: usize) -> usize {
+    pub(super) fn ended_bytes(&self, labels: Labels<'_>, place: Place, n_words: usize) -> usize {
         let Costs { slot, set, label_copies, series, series_label_copies, .. } = self.costs;
-        let len = labels.as_bytes().len();
-        let labels = label_copies * len + n_series * (series + len * series_label_copies);
+        let len = labels.as_bytes().len() + place.common;
+        let labels = label_copies * len + place.n_series * (series + len * series_label_copies);
         ENDED_BYTES + slot + set + labels + n_words * size_of::<u64>()
     }
 }
@@ -87,6 +88,8 @@ impl Memory {
 pub(super) struct Place {
     pub(super) n_tables: usize,
     pub(super) n_series: usize,
+    /// Bytes of the labels that every series has besides those of its label set.
+    pub(super) common: usize,
     /// A limit on label values is set.
     pub(super) counts_values: bool,
 }

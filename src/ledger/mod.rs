@@ -31,10 +31,10 @@ pub use crate::series::Parts;
 pub use effects::Effect;
 pub use lifecycle::NotApplied;
 pub use memory::{Costs, Memory};
-pub use settings::{EdgeSeries, Rules, Settings};
+pub use settings::{EdgeSeries, Families, Naming, Rules, Settings};
 pub use snapshot::{Event, Last, ShownExemplar, Snapshot};
 pub use state::State;
-pub use tenant::{Counts, Tenant};
+pub use tenant::{Counts, SeriesCounts, Tenant};
 pub use tenants::{Tenants, TooManyTenants};
 
 #[cfg(test)]

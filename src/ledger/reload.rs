@@ -1,8 +1,9 @@
 //! A tenant's settings change while its series live.
 //!
-//! What restarts is told by a snapshot that shows it as it was last: a tick is taken, then totals
-//! begin from zero, both under one lock. So every total that anybody can have seen, and every span
-//! that was counted before, is in a tick under the settings it was counted under.
+//! Series whose name and labels stay the same go on. Of all others a tick shows the totals as they were
+//! last; then they begin anew from zero, or, where every label set is written with other labels, end.
+//! All under one lock: every span is in the ticks under the settings that it was counted under, and
+//! `increase()`, summed over the old labels and the new ones, counts it once.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,35 +11,29 @@ use std::time::Duration;
 use super::decide;
 use super::edge_rows::EdgeRows;
 use super::effects::Effect;
-use super::settings::Settings;
+use super::settings::{Naming, Rules, Settings};
 use super::snapshot::Snapshot;
 use super::tenant::{Tenant, World};
 use crate::batch::{Bounds, Shape, Table};
 use crate::series::Parts;
 
 impl Tenant {
-    /// Takes other settings. Histograms whose bounds are others restart, and what `restart` names of
-    /// each table: then the tick before them is answered, which goes the way of every tick.
-    ///
-    /// A batch that was staged under other bounds must not be applied any more.
-    pub fn reload(
-        &self,
-        settings: Settings,
-        bounds: &Bounds,
-        restart: &[Parts; Table::ALL.len()],
-        now: Duration,
-    ) -> Option<Snapshot> {
-        self.lock().reload(settings, bounds, restart, now, &mut |_| {})
+    /// Takes the settings of the reload number `epoch`, unless a later one was heard of. Answers
+    /// whether the tenant follows them.
+    pub fn follow(&self, rules: &Rules, epoch: u64, now: Duration) -> bool {
+        let mut world = self.lock();
+        if world.life.is_news(rules, epoch) {
+            world.reload(rules.settings.clone(), &rules.bounds, now, &mut |_| {});
+            world.life.take(rules);
+        }
+        world.life.follows(rules.generation)
     }
 
-    /// Every label set that lives, with its slot.
-    pub fn label_sets(&self) -> Vec<(Table, u32, Box<[u8]>)> {
-        let world = self.lock();
-        let of = |(table, slot, _)| {
-            let labels = world.state.table(table).labels_of(slot)?;
-            Some((table, slot, labels.as_bytes().into()))
-        };
-        decide::all_live(&world.state).filter_map(of).collect()
+    /// Ticks that reloads have taken, of those before another one. They go the way of every tick.
+    pub fn taken_before(&self, at_ms: i64) -> Vec<Snapshot> {
+        let mut world = self.lock();
+        let n = world.taken.partition_point(|taken| taken.at_ms < at_ms);
+        world.taken.drain(..n).collect()
     }
 }
 
@@ -48,18 +43,25 @@ impl World {
         &mut self,
         settings: Settings,
         bounds: &Bounds,
-        restart: &[Parts; Table::ALL.len()],
         now: Duration,
         log: &mut impl FnMut(&Effect<'_>),
-    ) -> Option<Snapshot> {
-        let restart = Table::ALL.map(|table| self.restart_of(table, bounds, restart));
-        let last = restart.iter().any(|parts| parts.any()).then(|| {
+    ) {
+        let restart = Table::ALL.map(|table| self.restart_of(table, &settings.naming, bounds));
+        let ends = Table::ALL.map(|table| ends(table, &self.settings.naming, &settings.naming));
+        if restart.iter().any(|parts| parts.any()) || !self.live_of(ends).is_empty() {
             let at_ms = self.tick_ms(now);
             self.expire_edges(at_ms, log);
-            let deaths = decide::deaths(&self.state, &self.settings, at_ms);
-            self.tick(at_ms, &deaths, log)
-        });
+            let deaths = self.deaths(at_ms);
+            self.keep_tick(at_ms, &deaths, log);
+        }
+        let ending = self.live_of(ends);
+        if !ending.is_empty() {
+            self.keep_tick(self.tick_ms(now), &ending, log);
+        }
         for (table, parts) in Table::ALL.into_iter().zip(restart).filter(|(_, parts)| parts.any()) {
+            let n_sets = self.state.table(table).len() as u64;
+            self.series.ended += n_sets * self.settings.n_series_of(table, parts) as u64;
+            self.series.born += n_sets * settings.n_series_of(table, parts) as u64;
             let bounds = Cow::Borrowed(bounds.of(table));
             self.fold(&Effect::Restart { table, parts, bounds }, log);
         }
@@ -78,13 +80,42 @@ impl World {
         if is_counted_otherwise {
             self.recharge();
         }
-        last
     }
 
-    fn restart_of(&self, table: Table, bounds: &Bounds, told: &[Parts; Table::ALL.len()]) -> Parts {
-        let told = told[table as usize];
+    fn live_of(&self, tables: [bool; Table::ALL.len()]) -> Vec<(Table, u32)> {
+        let live = decide::all_live(&self.state).filter(|(table, ..)| tables[*table as usize]);
+        live.map(|(table, slot, _)| (table, slot)).collect()
+    }
+
+    /// A tick that waits until the next one is taken.
+    fn keep_tick(
+        &mut self,
+        at_ms: i64,
+        deaths: &[(Table, u32)],
+        log: &mut impl FnMut(&Effect<'_>),
+    ) {
+        let taken = self.tick(at_ms, deaths, log);
+        self.taken.push(taken);
+    }
+
+    /// What of a table's totals can't go on.
+    fn restart_of(&self, table: Table, naming: &Naming, bounds: &Bounds) -> Parts {
         let layout = self.state.table(table).values().layout();
         let relaid = layout.shape == Shape::Histogram && layout.bounds != bounds.of(table);
-        Parts { latency: told.latency || relaid, ..told }.within(layout.shape)
+        let (before, after) = (self.settings.naming.families, naming.families);
+        let differs = |was: bool, is: bool| table == Table::SpanMetrics && was != is;
+        Parts {
+            calls: differs(before.calls, after.calls),
+            size: differs(before.size, after.size),
+            latency: relaid || differs(before.latency, after.latency),
+        }
     }
+}
+
+/// Whether label sets of a table are written with other labels, or under another name, from now on.
+fn ends(table: Table, before: &Naming, after: &Naming) -> bool {
+    let same_name =
+        table != Table::HostInfo || before.host_info_metric_name == after.host_info_metric_name;
+    let (families, host_info_metric_name) = (before.families, before.host_info_metric_name.clone());
+    !same_name || *before != Naming { families, host_info_metric_name, ..after.clone() }
 }

@@ -1,10 +1,13 @@
 //! What a tenant's ledger needs to know of the configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Limits;
 use crate::batch::{Bounds, Table};
 use crate::edges;
+use crate::series::Parts;
+use crate::tenant::TenantId;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -17,6 +20,32 @@ pub struct Settings {
     pub limits: Limits,
     /// Prometheus series of one label set of each table.
     pub series_per_set: [usize; Table::ALL.len()],
+    pub naming: Arc<Naming>,
+}
+
+/// How label sets become Prometheus series. Where it is another, totals that have been shown can't go
+/// on: they restart, or their label sets end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    /// Name and value, sorted by name; they win over a series' own label of that name.
+    pub external_labels: Vec<(String, String)>,
+    /// Label that carries the tenant's id; empty = none.
+    pub inject_tenant_id_as: String,
+    /// Label that carries `instance`; empty = none.
+    pub instance_label: String,
+    /// Never empty: resolved to the host name when not configured.
+    pub instance: String,
+    /// Name of the host info gauge (`processors.host_info.metric_name`).
+    pub host_info_metric_name: String,
+    pub families: Families,
+}
+
+/// Which families of the span metrics are written (`processors.enabled`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    pub calls: bool,
+    pub latency: bool,
+    pub size: bool,
 }
 
 /// Which series an edge has.
@@ -43,6 +72,28 @@ impl Settings {
         } else {
             self.series_per_set[table as usize]
         }
+    }
+
+    /// Prometheus series of one label set of a table that hold these parts of its totals.
+    pub(super) fn n_series_of(&self, table: Table, parts: Parts) -> usize {
+        let Families { calls, size, .. } = self.naming.families;
+        let one = |on: bool| usize::from(on && table == Table::SpanMetrics);
+        let (calls, size) = (one(calls), one(size));
+        let latency = self.series_per_set[table as usize] - calls - size;
+        usize::from(parts.calls) * calls
+            + usize::from(parts.size) * size
+            + usize::from(parts.latency) * latency
+    }
+}
+
+impl Naming {
+    /// Bytes of the labels that every series has besides those of its label set, at most.
+    pub(super) fn common_bytes(&self) -> usize {
+        let pairs = self.external_labels.iter().map(|(name, value)| (name.len(), value.len()));
+        let instance = (self.instance_label.len(), self.instance.len());
+        let tenant = (self.inject_tenant_id_as.len(), TenantId::LEN_MAX);
+        let pairs = pairs.chain([instance, tenant]).filter(|(name, _)| *name > 0);
+        pairs.map(|(name, value)| name + value + 8).sum()
     }
 }
 
@@ -83,6 +134,20 @@ impl Default for Settings {
             edge_series: EdgeSeries::default(),
             limits: Limits::default(),
             series_per_set: [19, 1, 1, 1, 1, 11, 11, 11, 1],
+            naming: Arc::default(),
+        }
+    }
+}
+
+impl Default for Naming {
+    fn default() -> Self {
+        Self {
+            external_labels: Vec::new(),
+            inject_tenant_id_as: String::new(),
+            instance_label: "__metrics_gen_instance".to_owned(),
+            instance: "localhost".to_owned(),
+            host_info_metric_name: "traces_host_info".to_owned(),
+            families: Families { calls: true, latency: true, size: true },
         }
     }
 }

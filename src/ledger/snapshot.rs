@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::settings::Naming;
 use crate::batch::{Exemplar, Table};
 use crate::budget::Charge;
 use crate::series::{Parts, Values};
@@ -14,6 +15,8 @@ pub struct Snapshot {
     pub at_ms: i64,
     /// Timestamp of the tick before; `i64::MIN` at the first.
     pub previous_ms: i64,
+    /// As what its label sets are written.
+    pub naming: Arc<Naming>,
     /// In the order in which they happened.
     pub events: Vec<Event>,
     values: [Arc<Values>; Table::ALL.len()],
@@ -77,11 +80,12 @@ pub struct ShownExemplar {
 impl Snapshot {
     pub(super) fn new(
         (previous_ms, at_ms): (i64, i64),
+        naming: Arc<Naming>,
         events: Vec<Event>,
         values: [Arc<Values>; Table::ALL.len()],
         exemplars: Vec<ShownExemplar>,
     ) -> Self {
-        Self { at_ms, previous_ms, events, values, exemplars }
+        Self { at_ms, previous_ms, naming, events, values, exemplars }
     }
 
     pub fn values(&self, table: Table) -> &Values {

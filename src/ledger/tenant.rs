@@ -48,10 +48,11 @@ pub(super) struct World {
     pub(super) tick_bytes: VecDeque<usize>,
     pub(super) edge_rows: EdgeRows,
     edge_counts: edges::Counts,
-    n_born: [u64; Table::ALL.len()],
-    n_ended: [u64; Table::ALL.len()],
+    pub(super) series: SeriesCounts,
     /// Since the last tick.
     events: Vec<Event>,
+    /// Ticks that reloads took, until they are handed over, the newest last.
+    pub(super) taken: Vec<Snapshot>,
     /// With a dry run of name templates; guidance, no part of the state.
     pub(super) names_demand: Option<Box<DemandEstimate>>,
     /// Told of each row that goes to an overflow series; no part of the state.
@@ -64,9 +65,7 @@ pub struct Counts {
     pub tallies: Tallies,
     /// Label sets of each table that live.
     pub live: [usize; Table::ALL.len()],
-    /// Label sets born and ended so far.
-    pub born: [u64; Table::ALL.len()],
-    pub ended: [u64; Table::ALL.len()],
+    pub series: SeriesCounts,
     pub edges: edges::Counts,
     /// Edge sides that have not met their end.
     pub sides_pending: usize,
@@ -75,6 +74,20 @@ pub struct Counts {
     pub names_demand: Option<Demanded>,
     /// Prometheus series that the tenant may have; 0 = no limit.
     pub series_limit: usize,
+}
+
+/// Prometheus series that began and ended so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SeriesCounts {
+    pub born: u64,
+    pub ended: u64,
+}
+
+impl SeriesCounts {
+    /// Prometheus series that live.
+    pub fn live(&self) -> u64 {
+        self.born - self.ended
+    }
 }
 
 impl Tenant {
@@ -170,9 +183,9 @@ impl World {
             tick_bytes: VecDeque::new(),
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
-            n_born: [0; Table::ALL.len()],
-            n_ended: [0; Table::ALL.len()],
+            series: SeriesCounts::default(),
             events: Vec::new(),
+            taken: Vec::new(),
             names_demand: None,
             wanted: Wanted::new(seed, stale_ms),
             settings,
@@ -183,8 +196,7 @@ impl World {
         Counts {
             tallies: self.tallies,
             live: Table::ALL.map(|table| self.state.table(table).len()),
-            born: self.n_born,
-            ended: self.n_ended,
+            series: self.series,
             edges: self.edge_counts,
             sides_pending: self.state.edges().n_pending(),
             names_demand: self.names_demand.as_ref().map(|demand| demand.demanded()),
@@ -195,8 +207,7 @@ impl World {
     /// Counts of the same tenant before it was unloaded.
     pub(super) fn go_on_from(&mut self, counts: &Counts) {
         self.tallies = counts.tallies;
-        self.n_born = counts.born;
-        self.n_ended = counts.ended;
+        self.series = counts.series;
         self.edge_counts = counts.edges;
     }
 
@@ -354,11 +365,11 @@ impl World {
     pub(super) fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
         match *effect {
             Effect::Birth { table, slot, labels, .. } => {
-                self.n_born[table as usize] += 1;
+                self.series.born += self.settings.series_per_set[table as usize] as u64;
                 self.events.push(Event::Birth { table, slot, labels: labels.as_bytes().into() });
             }
             Effect::Death { table, slot } => {
-                self.n_ended[table as usize] += 1;
+                self.series.ended += self.settings.series_per_set[table as usize] as u64;
                 self.edge_rows.forget();
                 let charge = self.charge_ended(table, slot);
                 self.refund(table, slot);
@@ -425,7 +436,9 @@ impl World {
         self.tidy_up();
         self.tick_taken();
         let values = Table::ALL.map(|table| Arc::new(self.state.table(table).values().clone()));
-        Snapshot::new((previous_ms, at_ms), std::mem::take(&mut self.events), values, exemplars)
+        let naming = Arc::clone(&self.settings.naming);
+        let events = std::mem::take(&mut self.events);
+        Snapshot::new((previous_ms, at_ms), naming, events, values, exemplars)
     }
 }
 

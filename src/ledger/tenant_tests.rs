@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::encoding::Decoder;
 use crate::batch::{BucketCount, Exemplar, Range, Row, Total, push_label};
 use crate::edges;
-use crate::ledger::EdgeSeries;
+use crate::ledger::{EdgeSeries, Families, Naming, Rules};
 use crate::series::Parts;
 use proptest::prelude::*;
 
@@ -37,8 +37,8 @@ enum Step {
     EndAll,
     /// Time goes on, in seconds.
     Wait(u64),
-    /// With so many bounds, what restarts of each table, and what each store may hold.
-    Reload(usize, [Parts; Table::ALL.len()], usize),
+    /// With so many bounds, these names, and what each store may hold.
+    Reload(usize, Arc<Naming>, usize),
 }
 
 /// One row: which label set, how many spans in which bucket, and its weight's fraction.
@@ -82,9 +82,17 @@ fn batch() -> impl Strategy<Value = Batch> {
     })
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
-    let of = |n: u8| Parts { calls: n == 1, size: n == 2, latency: n == 3 };
-    (0..9_u8).prop_map(of)
+fn naming() -> impl Strategy<Value = Naming> {
+    let labels = prop_oneof![4 => Just(None), 1 => Just(Some(("a".to_owned(), "b".to_owned())))];
+    let host_info = prop_oneof![4 => Just("traces_host_info"), 1 => Just("other")];
+    (labels, host_info, any::<[bool; 3]>()).prop_map(
+        |(labels, host_info, [calls, latency, size])| Naming {
+            external_labels: labels.into_iter().collect(),
+            host_info_metric_name: host_info.to_owned(),
+            families: Families { calls, latency, size },
+            ..Naming::default()
+        },
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -93,8 +101,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Tick),
         1 => Just(Step::EndAll),
         3 => (0..90_u64).prop_map(Step::Wait),
-        2 => (1..5_usize, prop::array::uniform9(parts()), 1..60_usize)
-            .prop_map(|(n, restart, max)| Step::Reload(n, restart, max)),
+        2 => (1..5_usize, naming(), 1..60_usize)
+            .prop_map(|(n, naming, max)| Step::Reload(n, naming.into(), max)),
     ];
     prop::collection::vec(step, 0..40)
 }
@@ -129,12 +137,13 @@ fn run(seed: [u64; 4], steps: &[Step]) -> (Vec<u8>, Vec<u8>) {
                 let deaths = decide::deaths(&world.state, &settings(), at_ms);
                 world.tick(at_ms, &deaths, &mut write);
             }
-            Step::Reload(n, restart, max) => {
+            Step::Reload(n, naming, max) => {
                 let first = [0.1, 1.0, 10.0, 100.0];
                 let bounds = Bounds { span_metrics: first[..*n].into(), ..bounds() };
                 let mut settings = settings();
                 (settings.edges.max_items, settings.max_exemplars_per_tick) = (*max, *max / 4);
-                world.reload(settings, &bounds, restart, now, &mut write);
+                settings.naming = Arc::clone(naming);
+                world.reload(settings, &bounds, now, &mut write);
                 let [span_metrics, edges] = [Table::SpanMetrics, Table::EdgeServer]
                     .map(|table| world.state.table(table).values().layout().bounds.len());
                 assert_eq!((span_metrics, edges), (*n, 2));
@@ -195,10 +204,19 @@ fn what_restarts_begins_from_zero_and_everything_else_stays() {
     let tenant = tenant(SEED);
     let now = Duration::from_secs(1_000);
     tenant.apply(&one_call("cart"), now);
-    let none = [Parts::default(); Table::ALL.len()];
-    assert!(tenant.reload(settings(), &bounds(), &none, now).is_none(), "nothing restarts");
-    let other = Bounds { span_metrics: vec![5.0], ..bounds() };
-    let last = tenant.reload(settings(), &other, &none, now).expect("a histogram restarts");
+    let rules = |generation, bounds| {
+        let made = [true; Table::ALL.len()];
+        Rules { generation, settings: settings(), bounds, made }
+    };
+    assert!(tenant.follow(&rules(1, bounds()), 1, now));
+    assert_eq!(tenant.taken_before(i64::MAX).len(), 0, "nothing restarts");
+    let n_series = tenant.counts().series;
+    assert!(tenant.follow(&rules(2, Bounds { span_metrics: vec![5.0], ..bounds() }), 2, now));
+    let last = tenant.taken_before(i64::MAX).pop().expect("a histogram restarts");
+    let of_histogram = settings().series_per_set[0] as u64 - 2;
+    let counts = tenant.counts().series;
+    assert_eq!(counts.born - n_series.born, of_histogram);
+    assert_eq!(counts.ended, of_histogram);
     let of = |snapshot: &Snapshot| {
         let values = snapshot.values(Table::SpanMetrics);
         let buckets = [0, 1].map(|bucket| values.bucket(0, bucket));
@@ -214,7 +232,7 @@ fn what_restarts_begins_from_zero_and_everything_else_stays() {
         panic!("{:?}", next.events)
     };
     assert_eq!((parts, next.previous_ms), (expected, last.at_ms));
-    assert_eq!(tenant.label_sets().len(), 1);
+    assert_eq!(tenant.counts().live[0], 1);
 }
 
 fn one_call(service: &str) -> Batch {
@@ -248,7 +266,9 @@ fn a_label_set_ends_at_the_first_tick_after_the_stale_duration_and_comes_back_fr
     let [Event::Birth { table, slot, .. }] = &back.events[..] else { panic!("{:?}", back.events) };
     assert_eq!(back.values(*table).calls(*slot), Total::of(1));
     let counts = tenant.counts();
-    assert_eq!((counts.born[0], counts.ended[0], counts.live[0]), (2, 1, 1));
+    let each = settings().series_per_set[0] as u64;
+    assert_eq!((counts.series.born, counts.series.ended), (2 * each, each));
+    assert_eq!((counts.series.live(), counts.live[0]), (each, 1));
 }
 
 #[test]

@@ -73,16 +73,10 @@ impl Intake {
         Self { rulebook, tenants, clock, open: RwLock::new(true) }
     }
 
-    /// From here on these rules hold: whoever has staged under others stages again.
+    /// From here on these rules hold: whoever has staged under others stages again. To be told before
+    /// any tenant is, so that whoever finds that a tenant follows newer rules finds those here.
     pub fn follow(&self, rulebook: Rulebook) {
-        let rulebook = Arc::new(rulebook);
-        // Before any tenant hears of them, so that whoever finds that a tenant has other rules finds
-        // those here.
-        self.rulebook.store(Arc::clone(&rulebook));
-        for tenant in self.tenants.all() {
-            let rules = &rulebook.rules.of(tenant.id()).ledger;
-            tenant.follow(rules, rulebook.epoch, self.clock.now());
-        }
+        self.rulebook.store(Arc::new(rulebook));
     }
 
     /// Whether there is room for this tenant; asked before anything is read.

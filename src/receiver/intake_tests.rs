@@ -1,5 +1,6 @@
 //! Many send while rules change and the tenant is unloaded again and again: all is counted exactly once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use crate::config;
-use crate::ledger::{Event, Processor, Snapshot, Table, Tenant};
+use crate::ledger::{Event, Naming, Processor, Snapshot, Table, Tenant};
+use crate::series::Values;
 
 const SENDERS: usize = 4;
 /// Of each sender at least, and then until there were so many of these:
@@ -53,17 +55,24 @@ fn settings() -> config::TenantSettings {
     settings
 }
 
-/// Every other one has a dimension more.
+/// Every other one has a dimension more, every third other buckets, every seventh an external label.
 fn rulebook(settings: &config::TenantSettings, epoch: u64) -> Rulebook {
-    let mut stage = settings.stage.clone();
+    let (mut stage, mut ledger) = (settings.stage.clone(), settings.ledger.clone());
     if epoch.is_multiple_of(2) {
         stage.span_metrics.dimensions = vec!["colour".to_owned()];
+    }
+    if epoch.is_multiple_of(3) {
+        stage.span_metrics.histogram_buckets = vec![1.0];
+    }
+    if epoch.is_multiple_of(7) {
+        let label = ("cluster".to_owned(), "eu".to_owned());
+        ledger.naming = Naming { external_labels: vec![label], ..Naming::default() }.into();
     }
     let rules = TenantRules {
         plan: Plan::new(&stage, epoch).expect("in order"),
         ledger: ledger::Rules {
             generation: epoch,
-            settings: settings.ledger.clone(),
+            settings: ledger,
             bounds: stage.bounds(),
             made: [true; Table::ALL.len()],
         },
@@ -72,13 +81,48 @@ fn rulebook(settings: &config::TenantSettings, epoch: u64) -> Rulebook {
     Rulebook { epoch, rules: ByTenant::same(rules) }
 }
 
-/// Calls of the label sets that have ended.
-fn ended(snapshot: &Snapshot) -> f64 {
-    let calls = |event: &Event| match event {
-        Event::Death { table: Table::SpanMetrics, last, .. } => last.calls(0).as_f64(),
-        _ => 0.0,
-    };
-    snapshot.events.iter().map(calls).sum()
+/// What the ticks of all lives of a tenant have told in the end.
+#[derive(Default)]
+struct Told {
+    /// Calls of the label sets that have ended.
+    calls: f64,
+    /// Observations of the histograms that have ended or begun anew.
+    observed: f64,
+    living: BTreeSet<u32>,
+    previous: Option<Snapshot>,
+    n_restarts: u64,
+}
+
+impl Told {
+    fn take(&mut self, snapshot: Snapshot) {
+        let is_later = self.previous.as_ref().is_none_or(|it| it.at_ms < snapshot.at_ms);
+        assert!(is_later, "a tick that went back");
+        for event in &snapshot.events {
+            match event {
+                Event::Birth { table: Table::SpanMetrics, slot, .. } => {
+                    assert!(self.living.insert(*slot));
+                }
+                Event::Death { table: Table::SpanMetrics, slot, last } => {
+                    assert!(self.living.remove(slot));
+                    self.calls += last.calls(0).as_f64();
+                    self.observed += observed(last, 0);
+                }
+                Event::Restart { table: Table::SpanMetrics, .. } => {
+                    let as_it_was = self.previous.as_ref().expect("a tick before it");
+                    let values = as_it_was.values(Table::SpanMetrics);
+                    self.observed +=
+                        self.living.iter().map(|&slot| observed(values, slot)).sum::<f64>();
+                    self.n_restarts += 1;
+                }
+                _ => {}
+            }
+        }
+        self.previous = Some(snapshot);
+    }
+}
+
+fn observed(values: &Values, slot: u32) -> f64 {
+    (0..=values.layout().bounds.len()).map(|bucket| values.bucket(slot, bucket).as_f64()).sum()
 }
 
 /// Answers how many requests were sent, and how many of them refused. Nothing panics before all have
@@ -119,7 +163,7 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
         }
     };
     let mut tick = || {
-        let (mut n_calls, mut n_odd, mut ahead, mut latest_ms) = (0.0, 0, HOUR, 0);
+        let (mut told, mut n_odd, mut ahead) = (Told::default(), 0, HOUR);
         let mut living: Option<Arc<Tenant>> = None;
         loop {
             let last = n_sending.load(SeqCst) == 0;
@@ -129,7 +173,7 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
             }
             let Some(tenant) = living.take() else {
                 if last {
-                    return (n_calls, n_odd);
+                    return (told, n_odd);
                 }
                 std::thread::yield_now();
                 continue;
@@ -138,9 +182,8 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
             for _ in 0..2 {
                 ahead += HOUR;
                 let snapshot = tenant.tick(clock.now() + ahead);
-                n_odd += usize::from(snapshot.at_ms <= latest_ms);
-                latest_ms = snapshot.at_ms;
-                n_calls += ended(&snapshot);
+                tenant.taken_before(snapshot.at_ms).into_iter().for_each(|taken| told.take(taken));
+                told.take(snapshot);
             }
             match tenants.unload(&tenant, clock.now() + ahead) {
                 true => drop(n_unloaded.fetch_add(1, SeqCst)),
@@ -148,7 +191,7 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
             }
         }
     };
-    let (sent, (n_calls, n_odd)) = std::thread::scope(|scope| {
+    let (sent, (told, n_odd)) = std::thread::scope(|scope| {
         let mut senders = Vec::new();
         for seed in 1..=SENDERS {
             senders.push(scope.spawn(move || send(seed)));
@@ -159,10 +202,11 @@ fn what_comes_during_reloads_and_unloads_is_counted_once() {
         let sent = senders.into_iter().map(|sender| sender.join().expect("no panic"));
         (sent.collect::<Vec<_>>(), ticked)
     });
-    assert_eq!(n_odd, 0, "two at a time, or a tick that went back");
+    assert_eq!(n_odd, 0, "two at a time");
+    assert!(told.living.is_empty() && told.n_restarts > 0, "{} restarts", told.n_restarts);
     assert!(sent.iter().all(|(_, n_refused)| *n_refused == 0), "none is refused: {sent:?}");
     let expected = sent.iter().map(|(n_requests, _)| n_requests).sum::<u64>() * SPANS;
-    assert_eq!(n_calls, expected as f64);
+    assert_eq!((told.calls, told.observed), (expected as f64, expected as f64));
     let counts = tenants.counts();
     assert_eq!(counts.len(), 1);
     let tallies = counts[0].1.tallies;

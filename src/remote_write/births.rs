@@ -143,8 +143,8 @@ impl Births {
                 Change::Birth { table, slot, block, specs } => {
                     self.begin((*table, *slot), block, specs);
                 }
-                Change::Renewal { table, slot, block, renewal } => {
-                    given_up += self.renew((*table, *slot), block, renewal);
+                Change::Renewal { table, slot, renewal } => {
+                    given_up += self.renew((*table, *slot), renewal);
                 }
                 Change::Death { table, slot, specs, last, last_ms, end_ms } => {
                     let end = End {
@@ -177,15 +177,10 @@ impl Births {
 
     /// What does not go on ends, and the label set begins anew, but for what goes on: the endpoint has
     /// that, or it has nothing of the label set, or what has ended settles whether it has.
-    fn renew(
-        &mut self,
-        (table, slot): (Table, u32),
-        block: &Arc<Block>,
-        renewal: &Arc<Renewal>,
-    ) -> usize {
+    fn renew(&mut self, (table, slot): (Table, u32), renewal: &Arc<Renewal>) -> usize {
         let unit = Unit::Live(table, slot);
         let Some(live) = self.live(table, slot) else { return 0 };
-        let has_nothing = live.birth == Birth::Unsent;
+        let (has_nothing, block) = (live.birth == Birth::Unsent, Arc::clone(&live.block));
         let places = renewal.places.iter().enumerate();
         let going_on = places.filter_map(|(series, place)| Some((series, (*place)?)));
         let (mut begun, mut left_out) = (Vec::new(), Vec::new());
@@ -205,7 +200,7 @@ impl Births {
             marker_ms: renewal.next_ms - RESTART_MS,
         };
         let given_up = self.end((table, slot), end);
-        self.begin((table, slot), block, &renewal.after);
+        self.begin((table, slot), &block, &renewal.after);
         self.begun.extend(begun);
         self.left_out.extend(left_out);
         given_up
@@ -445,10 +440,6 @@ fn take_marks(marks: &mut BTreeSet<(Unit, usize)>, unit: Unit) -> Vec<usize> {
     all.into_iter().map(|(_, series)| series).collect()
 }
 
-#[cfg(test)]
-#[path = "reload_tests.rs"]
-mod reload_tests;
-
 struct End {
     specs: Arc<[SeriesSpec]>,
     last: LastTotals,
@@ -480,3 +471,7 @@ impl Ended {
         [self.zero_ms, self.value_ms, self.marker_ms].iter().flatten().count()
     }
 }
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod reload_tests;

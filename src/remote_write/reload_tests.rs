@@ -14,8 +14,8 @@ use super::super::relabel::{Action, compile_regex};
 use super::super::requests::{Form, Plan, Request, Zeros, encode, pack};
 use super::*;
 use crate::batch::{Batch, Bounds, BucketCount, Buckets, Range, Row, Shape, Total, push_label};
-use crate::collect::{Catalog, Families, Settings};
-use crate::ledger::{self, Tenant};
+use crate::collect::{Catalog, Settings, Snapshot};
+use crate::ledger::{self, Families, Naming, Rules, Tenant};
 use crate::tenant::TenantId;
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -82,6 +82,7 @@ struct Bench {
     tenant: Tenant,
     catalog: Catalog,
     told: Told,
+    n_reloads: u64,
     markers: bool,
     now_ms: i64,
     endpoints: Vec<Endpoint>,
@@ -93,24 +94,16 @@ fn bounds(told: Told) -> Bounds {
     Bounds { span_metrics: of(told.span_bounds), service_graphs: of(told.graph_bounds) }
 }
 
-fn of_ledger() -> ledger::Settings {
-    ledger::Settings { stale_duration: STALE_AFTER, ..Default::default() }
-}
-
-fn of_collect(told: Told, markers: bool) -> Settings {
+fn of_ledger(told: Told) -> ledger::Settings {
     let [calls, latency, size] = told.families;
     let env = (told.env > 0).then(|| ("env".to_owned(), told.env.to_string()));
-    Settings {
-        collection_interval: Duration::from_secs(15),
-        stale_markers: if markers { StaleMarkers::Expiry } else { StaleMarkers::Off },
+    let naming = Naming {
         external_labels: env.into_iter().collect(),
-        inject_tenant_id_as: String::new(),
         instance_label: String::new(),
-        instance: "here".to_owned(),
-        trace_id_label_name: "traceID".to_owned(),
-        host_info_metric_name: "traces_host_info".to_owned(),
         families: Families { calls, latency, size },
-    }
+        ..Naming::default()
+    };
+    ledger::Settings { stale_duration: STALE_AFTER, naming: naming.into(), ..Default::default() }
 }
 
 impl Endpoint {
@@ -234,10 +227,12 @@ impl Endpoint {
 impl Bench {
     fn new(markers: bool, endpoints: Vec<Endpoint>) -> Self {
         let id = TenantId::single();
+        let stale_markers = if markers { StaleMarkers::Expiry } else { StaleMarkers::Off };
         Self {
-            catalog: Catalog::new(&of_collect(FIRST, markers), &id, &bounds(FIRST)),
-            tenant: Tenant::new(id, of_ledger(), &bounds(FIRST), [1, 2, 3, 4]),
+            catalog: Catalog::new(&Settings { stale_markers, ..Settings::default() }, &id),
+            tenant: Tenant::new(id, of_ledger(FIRST), &bounds(FIRST), [1, 2, 3, 4]),
             told: FIRST,
+            n_reloads: 0,
             markers,
             now_ms: START_MS,
             endpoints,
@@ -256,26 +251,44 @@ impl Bench {
             }
             Step::Tick => {
                 self.now_ms += INTERVAL_MS;
-                let collected = self.catalog.collect(self.tenant.tick(self.now()));
-                self.endpoints.iter_mut().for_each(|endpoint| endpoint.post(&collected));
+                let newest = self.tenant.tick(self.now());
+                self.hand_over(newest.at_ms);
+                self.post(newest);
             }
             Step::Wait => self.now_ms += 60_000,
             Step::Reload(told) => {
-                let now = self.now();
-                let settings = of_collect(told, self.markers);
-                let (tenant, bounds) = (&self.tenant, bounds(told));
-                let last = self.catalog.reload(tenant, &settings, of_ledger(), &bounds, now);
-                if let Some(last) = last {
-                    self.endpoints.iter_mut().for_each(|endpoint| endpoint.post(&last));
-                }
+                self.n_reloads += 1;
+                let rules = Rules {
+                    generation: self.n_reloads,
+                    settings: of_ledger(told),
+                    bounds: bounds(told),
+                    made: [true; Table::ALL.len()],
+                };
+                assert!(self.tenant.follow(&rules, self.n_reloads, self.now()));
                 self.told = told;
+                // Every other one is heard of right away, the rest with the next tick.
+                if self.n_reloads.is_multiple_of(2) {
+                    self.hand_over(i64::MAX);
+                }
             }
         }
     }
 
+    /// Ticks that reloads took.
+    fn hand_over(&mut self, before_ms: i64) {
+        for taken in self.tenant.taken_before(before_ms) {
+            self.post(taken);
+        }
+    }
+
+    fn post(&mut self, snapshot: Snapshot) {
+        let collected = self.catalog.collect(snapshot);
+        self.endpoints.iter_mut().for_each(|endpoint| endpoint.post(&collected));
+    }
+
     fn add(&mut self, table: Table, service: u8, latency_ms: u32, quarters: u32) {
         let count = Total { whole: (quarters / 4).into(), rest: f64::from(quarters % 4) / 4.0 };
-        let mut batch = Batch::default();
+        let mut batch = Batch { generation: self.n_reloads, ..Batch::default() };
         push_label(&mut batch.text, "service", &service.to_string());
         let bounds = bounds(self.told);
         if table.shape() == Shape::Histogram {
@@ -294,7 +307,7 @@ impl Bench {
             buckets: Range::of(0, batch.buckets.len()),
             exemplars: Range::default(),
         });
-        self.tenant.apply(&batch, self.now());
+        assert_eq!(self.tenant.try_apply(&batch, self.now()), Ok(()));
         self.expect(table, service, latency_ms, f64::from(quarters) / 4.0);
     }
 
@@ -499,10 +512,10 @@ fn other_labels_begin_from_zero_and_so_do_those_that_come_back() {
     let (zero, one) = (Some(0.0), Some(1.0));
     let found = bench.samples(&[CALLS, "env=2"]);
     assert_eq!(found[..2], [(29_999, zero), (30_000, one)]);
-    assert_eq!(found.last(), Some(&(44_998, None)));
+    assert_eq!(found.last(), Some(&(30_006, None)));
     let found = bench.samples(&[CALLS, "env=1"]);
     let ends = found.iter().position(|sample| sample.1.is_none()).expect("it ended");
-    assert_eq!(found[ends..], [(29_998, None), (44_999, zero), (45_000, one), (60_000, one)]);
+    assert_eq!(found[ends..], [(15_006, None), (44_999, zero), (45_000, one), (60_000, one)]);
     bench.check();
 }
 

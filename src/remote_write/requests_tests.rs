@@ -9,8 +9,8 @@ use prost::Message;
 use super::super::proto::{TimeSeries, WriteRequest};
 use super::*;
 use crate::batch::{Batch, Bounds, Range, Row, Total, push_label};
-use crate::collect::{Catalog, Families, Settings, StaleMarkers, Table};
-use crate::ledger::{self, Tenant};
+use crate::collect::{Catalog, Settings, Table};
+use crate::ledger::{self, Families, Naming, Tenant};
 use crate::tenant::TenantId;
 
 /// Series of a label set: calls, latency count and sum, two buckets.
@@ -32,24 +32,19 @@ struct Bench {
 
 impl Bench {
     fn new(max_samples: usize, max_ended_series: usize) -> Self {
-        let settings = Settings {
-            collection_interval: Duration::from_secs(15),
-            stale_markers: StaleMarkers::Expiry,
-            external_labels: Vec::new(),
-            inject_tenant_id_as: String::new(),
-            instance_label: String::new(),
-            instance: "here".to_owned(),
-            trace_id_label_name: "traceID".to_owned(),
-            host_info_metric_name: "traces_host_info".to_owned(),
-            families: Families { calls: true, latency: true, size: false },
-        };
+        let families = Families { calls: true, latency: true, size: false };
+        let naming = Naming { instance_label: String::new(), families, ..Naming::default() };
         let stale_duration = Duration::from_secs(20);
         let bounds = Bounds { span_metrics: vec![1.0], service_graphs: Vec::new() };
-        let of_ledger =
-            ledger::Settings { stale_duration, max_exemplars_per_tick: 0, ..Default::default() };
+        let of_ledger = ledger::Settings {
+            stale_duration,
+            max_exemplars_per_tick: 0,
+            naming: naming.into(),
+            ..Default::default()
+        };
         let id = TenantId::single();
         Self {
-            catalog: Catalog::new(&settings, &id, &bounds),
+            catalog: Catalog::new(&Settings::default(), &id),
             tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
             births: Births::new(Arc::from([]), max_ended_series),
             form: Form { max_samples, send_exemplars: true },

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use spanmill::collect::{Settings, StaleMarkers};
+use spanmill::ledger::Naming;
 use spanmill::remote_write::EndpointSettings;
 use spanmill::remote_write::relabel::{Action, RelabelConfig, compile_regex};
 use spanmill::telemetry::Dropped;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::support;
 use crate::support::corpus;
 use crate::support::pipeline::{
-    CALLS, INTERVAL_MS, Pipeline, SERIES_EACH, START_MS, collect_settings,
+    CALLS, INTERVAL_MS, Pipeline, SERIES_EACH, START_MS, collect_settings, naming,
 };
 use crate::support::process::{Config, Spanmill};
 use crate::support::receiver::{
@@ -704,12 +705,13 @@ async fn a_bisection_counts_relabelled_samples_once() {
 async fn external_instance_and_tenant_labels_are_on_every_series_and_win() {
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let receiver = Receiver::start().await;
-    let mut pipeline = Pipeline::long_lived(Settings {
+    let naming = Naming {
         external_labels: vec![label("Zone", "eu"), label("service", "external")],
         instance_label: "__metrics_gen_instance".to_owned(),
         inject_tenant_id_as: "tenant".to_owned(),
-        ..collect_settings()
-    });
+        ..naming()
+    };
+    let mut pipeline = Pipeline::new(collect_settings(), naming, Duration::from_secs(20));
     pipeline.open(endpoint(&receiver, "one"));
     pipeline.add("own", 5);
     pipeline.tick_delivered().await;
@@ -768,7 +770,7 @@ async fn all_samples_of_a_tick_carry_its_time_and_zeros_lie_a_millisecond_before
 #[tokio::test]
 async fn what_is_added_between_ticks_is_told_though_it_is_stale_at_the_next_one() {
     let receiver = Receiver::start().await;
-    let mut pipeline = Pipeline::new(collect_settings(), Duration::from_secs(5));
+    let mut pipeline = Pipeline::new(collect_settings(), naming(), Duration::from_secs(5));
     pipeline.open(endpoint(&receiver, "one"));
     for n in 1..=3 {
         pipeline.add("guest", n);

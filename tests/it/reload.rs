@@ -17,6 +17,7 @@ use crate::support::http;
 use crate::support::oracle::Labels;
 use crate::support::process::{Config, Spanmill};
 use crate::support::send::{Encoding, Protocol, Sender};
+use crate::support::servers::prometheus;
 use crate::support::stored::STALE_MARKER;
 use crate::support::wait;
 
@@ -36,6 +37,11 @@ struct Bench {
 
 impl Bench {
     async fn start(overrides: &str, sets: &[&str]) -> Self {
+        Self::start_with(overrides, sets, None).await
+    }
+
+    /// That writes to another endpoint too.
+    async fn start_with(overrides: &str, sets: &[&str], url: Option<String>) -> Self {
         let capture = Capture::start().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("overrides.yaml");
@@ -43,7 +49,7 @@ impl Bench {
         let config = Config {
             collection_interval: "1s",
             run: "reload".to_owned(),
-            remote_write: vec![capture.url()],
+            remote_write: [capture.url()].into_iter().chain(url).collect(),
         };
         let file = format!("overrides.file={}", file.display());
         let sets: Vec<&str> = [&file, "overrides.poll_interval=20ms"]
@@ -225,6 +231,93 @@ async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     let with = seen.family(CALLS).filter(|(labels, _)| labels.contains_key(LABEL)).count();
     let without = seen.family(CALLS).count() - with;
     assert!(with > 0 && without > 0, "{with} with the dimension, {without} without");
+}
+
+/// Sum of what each life of each series of a family came to, and how many lives ended.
+fn lives(seen: &Seen, family: &str) -> (f64, usize) {
+    let (mut sum, mut n_ended) = (0.0, 0);
+    for (labels, series) in seen.family(family) {
+        let samples = &series.samples;
+        assert!(!is_marker(samples[0].value), "{labels:?}");
+        for two in samples.windows(2).filter(|two| is_marker(two[1].value)) {
+            sum += two[0].value;
+            n_ended += 1;
+        }
+        sum +=
+            samples.last().map(|last| last.value).filter(|last| !is_marker(*last)).unwrap_or(0.0);
+    }
+    (sum, n_ended)
+}
+
+/// Law: of all series only the histogram whose buckets are others restarts, with a marker and a zero; and each
+/// span is in what each family came to, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buckets_that_change_under_load_restart_their_histogram_alone() {
+    const LATENCY: &str = "traces_spanmetrics_latency_count";
+    const SERVER_SECONDS: &str = "traces_service_graph_request_server_seconds_count";
+    const RELOADS: usize = 6;
+    let prometheus = prometheus().await;
+    let bench = Bench::start_with("tenants: {}", &[], Some(prometheus.write_url())).await;
+    let sending = Arc::new(AtomicBool::new(true));
+    let corpus = corpus::named("node-edge");
+    let n_spans = corpus.oracle().n_spans();
+    let mut senders = tokio::task::JoinSet::new();
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        let sender = bench.sender(protocol, None).await;
+        senders.spawn(send_on(sender, corpus.bodies(), Arc::clone(&sending)));
+    }
+    for n in 1..=RELOADS {
+        let sent = |seen: &Seen| lives(seen, LATENCY).1 >= (n - 1) && seen.total(LATENCY) > 0.0;
+        bench.capture.wait_until("the histogram as it is now", WITHIN, sent).await;
+        let buckets = format!("[{}]", ["0.01, 1", "0.002, 1, 3"][n % 2]);
+        bench.write(&format!(
+            "tenants: {{ '*': {{ processors: {{ span_metrics: {{ histogram_buckets: {buckets} }} }} }} }}"
+        ));
+        let (status, told) = bench.reload().await;
+        assert!(status == 200, "{told}");
+        let le = ["0.01", "0.002"][n % 2];
+        let restarted = |seen: &Seen| {
+            let mut of_le = seen.series.iter().filter(|(labels, _)| {
+                labels.get("le").is_some_and(|found| found == le)
+                    && labels["__name__"] == "traces_spanmetrics_latency_bucket"
+            });
+            of_le
+                .any(|(_, series)| series.samples.last().is_some_and(|last| !is_marker(last.value)))
+        };
+        bench.capture.wait_until("the other buckets", WITHIN, restarted).await;
+    }
+    sending.store(false, Ordering::Relaxed);
+    let n_rounds: u64 = senders.join_all().await.into_iter().sum();
+    let expected = (n_rounds * n_spans) as f64;
+    let all = |seen: &Seen| seen.total(CALLS) >= expected;
+    bench.capture.wait_until("all that was acknowledged", WITHIN, all).await;
+    bench.spanmill.stop().await;
+    let seen = bench.capture.seen();
+    assert_eq!(seen.refused, [""; 0]);
+    assert_eq!(resets(&seen), Vec::<String>::new(), "what falls has ended before");
+    assert_eq!(lives(&seen, CALLS), (expected, 0));
+    let n_operations = seen.family(CALLS).count();
+    assert_eq!(lives(&seen, LATENCY), (expected, RELOADS * n_operations));
+    let (_, n_ended) = lives(&seen, SERVER_SECONDS);
+    assert_eq!((n_ended, seen.family(SERVER_SECONDS).count() > 0), (0, true));
+    let begins_at_zero = |series: &Series| {
+        let restarts = series.samples.windows(2).filter(|two| is_marker(two[0].value));
+        restarts.into_iter().all(|two| two[1].value == 0.0) && series.samples[0].value == 0.0
+    };
+    assert!(seen.family(LATENCY).all(|(_, series)| begins_at_zero(series)));
+
+    let at = seen.family(CALLS).flat_map(|(_, series)| &series.samples).map(|s| s.timestamp).max();
+    let at = Some(at.expect("samples") as f64 / 1000.0);
+    for family in [CALLS, LATENCY] {
+        let found = prometheus.query(&format!("sum(increase({family}[1h]))"), at).await;
+        let found: Vec<f64> = found.values().map(|(_, value)| *value).collect();
+        assert!((found[0] / expected - 1.0).abs() < 1e-9, "{family}: {found:?}, not {expected}");
+    }
+    for (family, n) in [(CALLS, 0), (SERVER_SECONDS, 0), (LATENCY, RELOADS * n_operations)] {
+        let found = prometheus.query(&format!("sum(resets({family}[1h]))"), at).await;
+        let found: Vec<f64> = found.values().map(|(_, value)| *value).collect();
+        assert_eq!(found, [n as f64], "{family}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,10 +9,8 @@ use ahash::RandomState;
 use hashbrown::HashSet;
 use serde::Serialize;
 
-use crate::collect::Catalog;
 use crate::config::Config;
 use crate::ledger::{Event, Labels, Snapshot, Table};
-use crate::tenant::TenantId;
 
 /// One `--what-if`: labels that are dropped together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +46,6 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn by(config: &Config) -> Self {
-        let bounds = config.stage.bounds();
-        let catalog = Catalog::new(&config.collect, &TenantId::single(), &bounds);
         let on = config.stage.processors;
         let edges = config.ledger.edge_series;
         let is_made = |table| match table {
@@ -61,7 +57,8 @@ impl Made {
             Table::EdgeMessaging => on.service_graphs && edges.messaging_seconds,
             Table::EdgeInfo => on.service_graphs && edges.connection_info,
         };
-        let n_series = |table| if is_made(table) { catalog.n_series(table) } else { 0 };
+        let n_series =
+            |table| if is_made(table) { config.ledger.series_per_set[table as usize] } else { 0 };
         let intrinsic = &config.stage.span_metrics.intrinsic_dimensions;
         let labels = [
             ("service", intrinsic.service),

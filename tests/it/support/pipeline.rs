@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use spanmill::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Table, Total, push_label};
 use spanmill::clock::Clock;
-use spanmill::collect::{Catalog, Collected, Families, Settings, StaleMarkers};
-use spanmill::ledger::{self, Tenant};
+use spanmill::collect::{Catalog, Collected, Settings};
+use spanmill::ledger::{self, Families, Naming, Tenant};
 use spanmill::remote_write::client::Client;
 use spanmill::remote_write::{Endpoint, EndpointSettings, Outlet};
 use spanmill::telemetry::{Dropped, Telemetry};
@@ -37,39 +37,42 @@ pub(crate) struct Pipeline {
     pub(crate) truth: BTreeMap<String, f64>,
 }
 
-/// Without an instance label, and without pauses between the requests of a tick.
+/// Without pauses between the requests of a tick.
 pub(crate) fn collect_settings() -> Settings {
-    Settings {
-        collection_interval: Duration::from_micros(1),
-        stale_markers: StaleMarkers::Expiry,
-        external_labels: Vec::new(),
-        inject_tenant_id_as: String::new(),
+    Settings { collection_interval: Duration::from_micros(1), ..Settings::default() }
+}
+
+pub(crate) fn naming() -> Naming {
+    Naming {
         instance_label: String::new(),
         instance: "here".to_owned(),
-        trace_id_label_name: "traceID".to_owned(),
-        host_info_metric_name: "traces_host_info".to_owned(),
         families: Families { calls: true, latency: true, size: false },
+        ..Naming::default()
     }
 }
 
 impl Pipeline {
     /// A label set without an update ends at the second tick after its last one.
     pub(crate) fn short_lived(settings: Settings) -> Self {
-        Self::new(settings, Duration::from_secs(20))
+        Self::new(settings, naming(), Duration::from_secs(20))
     }
 
     /// Label sets live for as long as the test.
     pub(crate) fn long_lived(settings: Settings) -> Self {
-        Self::new(settings, Duration::from_secs(1_000_000))
+        Self::new(settings, naming(), Duration::from_secs(1_000_000))
     }
 
-    pub(crate) fn new(settings: Settings, stale_duration: Duration) -> Self {
+    pub(crate) fn new(settings: Settings, naming: Naming, stale_duration: Duration) -> Self {
         let id = TenantId::parse("team-a").expect("a tenant");
-        let of_ledger =
-            ledger::Settings { stale_duration, max_exemplars_per_tick: 100, ..Default::default() };
+        let of_ledger = ledger::Settings {
+            stale_duration,
+            max_exemplars_per_tick: 100,
+            naming: naming.into(),
+            ..Default::default()
+        };
         let bounds = Bounds { span_metrics: vec![0.1, 1.0], service_graphs: vec![0.1] };
         Self {
-            catalog: Catalog::new(&settings, &id, &bounds),
+            catalog: Catalog::new(&settings, &id),
             tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
             telemetry: Telemetry::new(),
             outlets: Vec::new(),
