@@ -21,7 +21,7 @@ pub use census::{Census, Resident};
 pub use demand_estimate::{DemandEstimate, Demanded};
 pub use label_values::{LabelValues, label_value_bytes};
 pub use limits::Limits;
-pub use overflow::{OVERFLOW, SETS_OF_A_SERVICE, push_edge_overflow, push_span_overflow};
+pub use overflow::{OVERFLOW, push_edge_overflow, push_span_overflow};
 pub use probation::{BYTES as PROBATION_BYTES, Probation};
 pub use refused_label::RefusedLabel;
 pub use verdict::{Standing, has_place, is_pressed, standing};

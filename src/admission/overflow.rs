@@ -17,10 +17,6 @@ const KINDS: [&str; 6] = [
 ];
 const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-/// Label sets that the overflow of one service can have: each kind and each status, and one more of
-/// both for numbers that nobody knows.
-pub const SETS_OF_A_SERVICE: usize = (KINDS.len() + 1) * (STATUSES.len() + 1);
-
 /// Appends the overflow set of a span's label set: that of its service, or of all services together.
 /// Sorted by name, as every label set.
 pub fn push_span_overflow(labels: Labels<'_>, keeps_service: bool, out: &mut Vec<u8>) {

@@ -98,10 +98,7 @@ impl World {
         for table in Table::ALL {
             for (slot, entry) in self.state.table(table).live() {
                 let Some(labels) = self.state.table(table).labels_of(slot) else { continue };
-                let earlier = |other: &Table| {
-                    (*other as u8) < table as u8 && self.state.table(*other).find(labels).is_some()
-                };
-                if !(table.is_edge() && Table::EDGES.iter().any(earlier)) {
+                if self.state.is_first(table, labels) {
                     bytes += self.set_bytes(&self.state.resident(table, labels, entry.is_overflow));
                 }
             }

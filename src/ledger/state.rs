@@ -75,6 +75,13 @@ impl State {
         Resident { table, labels, is_overflow, n_series: self.n_series[table as usize], is_alone }
     }
 
+    /// Whether no earlier table has the label set: an edge is in several.
+    pub(super) fn is_first(&self, table: Table, labels: Labels<'_>) -> bool {
+        let is_earlier = |other: &&Table| (**other as u8) < table as u8;
+        let has = |other: &Table| self.table(*other).find(labels).is_some();
+        !table.is_edge() || !Table::EDGES.iter().filter(is_earlier).any(has)
+    }
+
     /// Other limits, by which those that live are counted anew; nobody is sent away.
     pub(super) fn recount(&mut self, settings: &Settings) {
         self.limits = settings.limits;
@@ -83,10 +90,7 @@ impl State {
         for table in Table::ALL {
             for (slot, entry) in self.table(table).live() {
                 let Some(labels) = self.table(table).labels_of(slot) else { continue };
-                let counted = |other: &Table| {
-                    (*other as u8) < table as u8 && self.table(*other).find(labels).is_some()
-                };
-                let is_alone = !(table.is_edge() && Table::EDGES.iter().any(counted));
+                let is_alone = self.is_first(table, labels);
                 let who = Resident { is_alone, ..self.resident(table, labels, entry.is_overflow) };
                 census.birth(&who, &self.limits);
             }

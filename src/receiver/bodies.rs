@@ -153,7 +153,9 @@ impl Account {
                 break Err(Refusal::NoRoom);
             }
             match timeout(LOOK.min(WAIT_MAX - waited), &mut granted).await {
-                Ok(_) => break Ok(()),
+                Ok(Ok(())) => break Ok(()),
+                // Nobody is left who could grant it.
+                Ok(Err(_)) => break Err(Refusal::NoRoom),
                 Err(_) if self.gives_way.is_cancelled() => break Err(Refusal::GaveWay),
                 Err(_) => self.pool.lock().look(self.id, waited, self.pool.capacity),
             }

@@ -798,18 +798,22 @@ fn a_request_of_more_than_twelve_thousand_label_sets_is_refused() {
     assert_eq!(try_stage(&settings(), &resources(12_001)), Err(StageError::TooManyLabelSets));
 }
 
-/// An edge has label sets in several tables.
-#[test]
-fn an_origin_of_edge_sides_counts_as_four_label_sets() {
-    let mut settings = settings();
-    settings.processors.service_graphs = true;
-    let call = |i: usize| Span {
+/// A client span that calls the peer of this number.
+fn call(i: usize) -> Span {
+    Span {
         trace_id: vec![1; 16],
         span_id: vec![2; 8],
         kind: 3,
         attributes: vec![text("peer.service", &i.to_string())],
         ..Span::default()
-    };
+    }
+}
+
+/// An edge has label sets in several tables.
+#[test]
+fn an_origin_of_edge_sides_counts_as_four_label_sets() {
+    let mut settings = settings();
+    settings.processors.service_graphs = true;
     let service = text("service.name", "s");
     let of =
         |n: usize| request(std::slice::from_ref(&service), &(0..n).map(call).collect::<Vec<_>>());
@@ -897,13 +901,6 @@ fn a_request_whose_label_sets_would_be_enormous_is_refused() {
 fn a_request_whose_origins_would_be_enormous_is_refused() {
     let mut settings = settings();
     settings.processors.service_graphs = true;
-    let call = |i: usize| Span {
-        trace_id: vec![1; 16],
-        span_id: vec![2; 8],
-        kind: 3,
-        attributes: vec![text("peer.service", &i.to_string())],
-        ..Span::default()
-    };
     let service = text("service.name", &"s".repeat(2000));
     let calls: Vec<Span> = (0..2000).map(call).collect();
     let refused = try_stage(&settings, &request(&[service], &calls));

@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use crate::support::flood::{
     Cgroup, KNOWN, MARK, Sink, Template, attribute, generated, resource, span,
 };
+use crate::support::http;
 use crate::support::process::{Config, SPAN_METRICS_ALONE, Spanmill};
 use crate::support::send::{Encoding, Protocol, Sender};
 use crate::support::wait;
@@ -294,13 +295,14 @@ const BESIDES: usize = N_KNOWN + 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn span_names_against_a_limit_on_label_sets() {
-    let bound = Bound::Sets(8000 + BESIDES);
+    let bound = Bound::Sets(80_000 + BESIDES);
     let flood = names(
-        "names, 10,000 entities",
-        &["limits.max_active_entities=10000", SPAN_METRICS_ALONE],
+        "names, 100,000 entities",
+        &["limits.max_active_entities=100000", "limits.memory=512MiB", SPAN_METRICS_ALONE],
         bound,
     );
-    flood.run(256 * MIB, None).await;
+    let figures = flood.run(512 * MIB, None).await;
+    assert!(figures.n_sets >= 80_000, "it is the limit that keeps them out: {}", figures.n_sets);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -459,4 +461,41 @@ async fn trace_ids_with_origins_of_their_own() {
     }
     .run(256 * MIB, None)
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_that_come_once() {
+    const MAX: u64 = 50;
+    const HEADER: &str = "x-scope-orgid";
+    let all: Option<u64> = std::env::var("SPANMILL_FLOOD").ok().and_then(|all| all.parse().ok());
+    let n = all.map_or(5_000, |all| all / 100);
+    let config =
+        Config { collection_interval: "1s", run: "flood".to_owned(), remote_write: vec![] };
+    let sets = ["limits.memory=256MiB", "limits.max_tenants=50", "multitenancy.enabled=true"];
+    let spanmill = Spanmill::start_with(&config, &sets).await;
+    let body = known().body(0);
+    let (grpc, started) = (spanmill.ports.grpc, tokio::time::Instant::now());
+    let mut sender = Sender::connect(grpc, Protocol::Grpc, Encoding::Identity).await;
+    let mut n_refused = 0;
+    for i in (0..n).chain(0..MAX) {
+        sender = sender.with_instead(HEADER, format!("tenant-{i}").as_bytes());
+        let answer = sender.send(&body).await.expect("an answer");
+        assert_eq!(answer.is_ok(), i < MAX, "tenant {i}: {answer:?}");
+        n_refused += u64::from(answer.grpc_status.as_deref() == Some("7"));
+    }
+    assert_eq!(n_refused, n - MAX);
+    let metrics = http::get(spanmill.ports.admin, "/metrics").await.expect("an answer").text();
+    let received: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("spanmill_spans_received_total{")).collect();
+    assert_eq!(received.len() as u64, MAX, "{received:?}");
+    let twice = format!(" {}", 2 * N_KNOWN);
+    assert!(received.iter().all(|line| line.ends_with(&twice)), "{received:?}");
+    let peak = spanmill.peak_bytes();
+    println!(
+        "flood tenants: {n} of them, {MAX} taken, VmHWM {:.1} of 256 MiB, {:.1} s",
+        peak as f64 / MIB as f64,
+        started.elapsed().as_secs_f64()
+    );
+    assert!(peak < 256 * MIB);
+    spanmill.stop().await;
 }
