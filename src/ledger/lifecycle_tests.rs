@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Event, NotApplied, Rules, Settings, Snapshot, Tenant, Tenants};
+use super::{Event, Naming, NotApplied, Rules, Settings, Snapshot, Tenant, Tenants};
 use crate::batch::{
     Batch, Bounds, Class, EdgeSide, Labels, Origin, Processor, Range, Role, Row, Table, Total,
     push_label,
@@ -205,6 +205,23 @@ fn changes_that_no_tick_has_handed_over_keep_a_tenant() {
     assert_eq!(tenant.quiet_for(START + STALE * 2), None);
     tenant.tick(START + STALE);
     assert_eq!(tenant.quiet_for(START + STALE * 2), Some(STALE * 2));
+}
+
+#[test]
+fn ticks_that_a_reload_took_keep_a_tenant_until_they_are_handed_over() {
+    let bench = bench(0);
+    let tenant = bench.tenant("a", START);
+    assert_eq!(tenant.try_apply(&batch(1, "x", &[Table::SpanMetrics]), START), Ok(()));
+    let mut relabelled = rules(2);
+    let external_labels = vec![("cluster".to_owned(), "eu".to_owned())];
+    relabelled.settings.naming = Naming { external_labels, ..Naming::default() }.into();
+    assert!(tenant.follow(&relabelled, 2, START));
+    assert_eq!(tenant.quiet_for(START + STALE * 2), None);
+    assert!(!bench.tenants.unload(&tenant, START + STALE * 2));
+    let taken = tenant.taken_before(i64::MAX);
+    assert_eq!(taken.len(), 2, "all as it was, and its end");
+    assert_eq!(deaths(&taken[1]), [(Table::SpanMetrics, Total::of(1))]);
+    assert!(bench.tenants.unload(&tenant, START + STALE * 2));
 }
 
 /// Law: a tenant that comes back has later ticks than any that it had, and its counts go on.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::support::capture::{Capture, Seen, Series};
 use crate::support::corpus;
@@ -155,27 +156,43 @@ fn ticks(seen: &Seen, tenant: &str) -> usize {
     at.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Again and again; whatever is not taken fails the test. Answers how often all were sent.
-async fn send_on(mut sender: Sender, bodies: Vec<Bytes>, sending: Arc<AtomicBool>) -> u64 {
-    let mut n_rounds = 0;
-    while sending.load(Ordering::Relaxed) {
-        sender.send_all(&bodies).await;
-        n_rounds += 1;
+/// Senders that send a corpus again and again, until they are told to stop. What is not taken fails the test.
+struct Load {
+    sending: Arc<AtomicBool>,
+    senders: JoinSet<u64>,
+}
+
+impl Load {
+    async fn start(bench: &Bench) -> Self {
+        let mut load = Self { sending: Arc::new(AtomicBool::new(true)), senders: JoinSet::new() };
+        let corpus = corpus::named("node-edge");
+        for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+            let mut sender = bench.sender(protocol, None).await;
+            let (bodies, sending) = (corpus.bodies(), Arc::clone(&load.sending));
+            load.senders.spawn(async move {
+                let mut n_rounds = 0;
+                while sending.load(Ordering::Relaxed) {
+                    sender.send_all(&bodies).await;
+                    n_rounds += 1;
+                }
+                n_rounds
+            });
+        }
+        load
     }
-    n_rounds
+
+    /// Answers how many spans were sent.
+    async fn stop(self) -> f64 {
+        self.sending.store(false, Ordering::Relaxed);
+        let n_rounds: u64 = self.senders.join_all().await.into_iter().sum();
+        (n_rounds * corpus::named("node-edge").oracle().n_spans()) as f64
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     let bench = Bench::start("tenants: {}", &[]).await;
-    let sending = Arc::new(AtomicBool::new(true));
-    let corpus = corpus::named("node-edge");
-    let n_spans = corpus.oracle().n_spans();
-    let mut senders = tokio::task::JoinSet::new();
-    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
-        let sender = bench.sender(protocol, None).await;
-        senders.spawn(send_on(sender, corpus.bodies(), Arc::clone(&sending)));
-    }
+    let load = Load::start(&bench).await;
     for n in 1..=20 {
         let good = if n % 2 == 0 { "[]".to_owned() } else { format!("[{DIMENSION}]") };
         bench.write(&format!(
@@ -218,9 +235,7 @@ async fn reloads_under_load_refuse_no_request_and_reset_no_counter() {
     })
     .await;
     assert_eq!(bench.metric("spanmill_config_last_reload_successful").await, Some(1.0));
-    sending.store(false, Ordering::Relaxed);
-    let n_rounds: u64 = senders.join_all().await.into_iter().sum();
-    let expected = (n_rounds * n_spans) as f64;
+    let expected = load.stop().await;
     let all = |seen: &Seen| seen.total(CALLS) >= expected;
     bench.capture.wait_until("all that was acknowledged", WITHIN, all).await;
     bench.spanmill.stop().await;
@@ -258,14 +273,7 @@ async fn buckets_that_change_under_load_restart_their_histogram_alone() {
     const RELOADS: usize = 6;
     let prometheus = prometheus().await;
     let bench = Bench::start_with("tenants: {}", &[], Some(prometheus.write_url())).await;
-    let sending = Arc::new(AtomicBool::new(true));
-    let corpus = corpus::named("node-edge");
-    let n_spans = corpus.oracle().n_spans();
-    let mut senders = tokio::task::JoinSet::new();
-    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
-        let sender = bench.sender(protocol, None).await;
-        senders.spawn(send_on(sender, corpus.bodies(), Arc::clone(&sending)));
-    }
+    let load = Load::start(&bench).await;
     for n in 1..=RELOADS {
         let sent = |seen: &Seen| lives(seen, LATENCY).1 >= (n - 1) && seen.total(LATENCY) > 0.0;
         bench.capture.wait_until("the histogram as it is now", WITHIN, sent).await;
@@ -286,9 +294,7 @@ async fn buckets_that_change_under_load_restart_their_histogram_alone() {
         };
         bench.capture.wait_until("the other buckets", WITHIN, restarted).await;
     }
-    sending.store(false, Ordering::Relaxed);
-    let n_rounds: u64 = senders.join_all().await.into_iter().sum();
-    let expected = (n_rounds * n_spans) as f64;
+    let expected = load.stop().await;
     let all = |seen: &Seen| seen.total(CALLS) >= expected;
     bench.capture.wait_until("all that was acknowledged", WITHIN, all).await;
     bench.spanmill.stop().await;

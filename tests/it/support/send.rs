@@ -117,6 +117,7 @@ enum Connection {
 impl Sender {
     pub(crate) async fn connect(addr: SocketAddr, protocol: Protocol, encoding: Encoding) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap_or_else(|e| panic!("{addr}: {e}"));
+        stream.set_nodelay(true).expect("a socket");
         let stream = TokioIo::new(stream);
         let connection = if protocol == Protocol::Grpc {
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;
