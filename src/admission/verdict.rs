@@ -80,3 +80,22 @@ pub fn has_place(census: &Census, limits: &Limits, service: &str) -> bool {
         || census.series_of(service).is_some()
         || census.n_services() < limits.max_services
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn above_four_fifths_of_a_budget_it_is_pressed_however_large_it_is() {
+        for (max, most) in [
+            (1, 0),
+            (10, 8),
+            (99, 79),
+            (100, 80),
+            (1250, 1000),
+            (usize::MAX, usize::MAX / 100 * 80 + 12),
+        ] {
+            assert!(!is_pressed(most, max) && is_pressed(most + 1, max), "{most} of {max}");
+        }
+    }
+}

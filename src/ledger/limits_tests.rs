@@ -315,6 +315,23 @@ fn a_service_has_its_guaranteed_series_whatever_others_take() {
     assert_eq!(watched.limited(Limited::MaxServices) + watched.limited(Limited::Probation), 4);
 }
 
+/// Law: what a service has for itself is not on probation, whichever other limit is near.
+#[test]
+fn within_its_guaranteed_part_a_service_is_not_on_probation() {
+    let limits = Limits {
+        max_active_series: 1000 * SERIES,
+        max_services: 4,
+        guaranteed_series_per_service: 5 * SERIES,
+        max_active_entities: 20,
+        ..Limits::none()
+    };
+    let mut watched = Watched::new(limits, usize::MAX);
+    watched.send(&(0..17).map(|name| twice(0, name)).collect::<Vec<_>>());
+    watched.send(&[span(1, 0), span(1, 1)]).send(&[span(0, 18)]);
+    assert_eq!(watched.census(|census| census.series_of("s1")), Some(2 * SERIES));
+    assert_eq!(watched.limited(Limited::Probation), 1, "s0 has its part");
+}
+
 #[test]
 fn under_pressure_a_label_set_comes_in_with_two_spans_or_the_second_time() {
     let limits = Limits { max_active_series: 10 * SERIES, ..Limits::none() };
