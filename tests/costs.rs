@@ -17,10 +17,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
+use spanmill::batch::Bounds;
 use spanmill::budget::Pool;
-use spanmill::collect::{Catalog, Change, Collected, View};
+use spanmill::collect::{Catalog, Change, Collected, Snapshot, Table, View, series_per_set};
 use spanmill::config::{Inputs, load};
-use spanmill::ledger::{Memory, Tenant};
+use spanmill::ledger::{Memory, Rules, Settings, Tenant};
 use spanmill::remote_write::Offline;
 use spanmill::remote_write::proto::{Sample, WriteRequest};
 use spanmill::stage::{Plan, Stager};
@@ -73,6 +74,7 @@ struct World {
     case: Case,
     plan: Plan,
     stager: Stager,
+    settings: Settings,
     parts: Option<Parts>,
     pool: Arc<Pool>,
     now: Duration,
@@ -199,6 +201,7 @@ impl World {
             case,
             plan: Plan::new(&config.stage, 1).expect("valid settings"),
             stager: Stager::default(),
+            settings: config.ledger.clone(),
             parts: None,
             pool,
             now: START,
@@ -285,6 +288,25 @@ impl World {
         }
     }
 
+    /// Every histogram restarts, and an endpoint that is down hears of it later.
+    fn reload(&mut self, generation: u64) {
+        let (settings, naming) = (self.settings.clone(), &self.settings.naming);
+        let buckets = vec![1.0; 1 + usize::from(generation.is_multiple_of(2))];
+        let bounds = Bounds { span_metrics: buckets.clone(), service_graphs: buckets };
+        let settings = Settings { series_per_set: series_per_set(naming, &bounds), ..settings };
+        let rules = Rules { generation, settings, bounds, made: [true; Table::ALL.len()] };
+        let mut taken = Vec::new();
+        let made = &mut taken;
+        self.phase("reload", |parts, now| {
+            let tenant = &parts.as_ref().expect("made").tenant;
+            assert!(tenant.follow(&rules, generation, now));
+            *made = tenant.taken_before(i64::MAX);
+        });
+        for snapshot in taken {
+            self.collect(snapshot, "of a reload", true);
+        }
+    }
+
     fn tick(&mut self, what: &str) {
         self.now += Duration::from_secs(5);
         let mut snapshot = None;
@@ -292,17 +314,26 @@ impl World {
         self.phase(&format!("tick, {what}"), |parts, now| {
             *taken = Some(parts.as_ref().expect("made").tenant.tick(now));
         });
+        self.collect(snapshot.expect("taken"), what, false);
+    }
+
+    fn collect(&mut self, snapshot: Snapshot, what: &str, is_down: bool) {
         let mut collected = None;
         let made = &mut collected;
         self.phase(&format!("collect, {what}"), |parts, _| {
-            *made = snapshot.map(|s| parts.as_mut().expect("made").catalog.collect(s));
+            *made = Some(parts.as_mut().expect("made").catalog.collect(snapshot));
         });
         let pool = Arc::clone(&self.pool);
         self.phase_charged(&format!("send, {what}"), |parts, _| {
             let parts = parts.as_mut().expect("made");
             let collected = collected.expect("collected");
             let mut charged = 0;
-            parts.endpoint.send(&collected, |_| charged = pool.used().max(charged));
+            match is_down {
+                true => parts.endpoint.hear(&collected),
+                false => {
+                    parts.endpoint.send(&collected, |_| charged = pool.used().max(charged));
+                }
+            }
             parts.kept.push_back(collected);
             if parts.n_ticks.is_multiple_of(3) {
                 parts.view = parts.catalog.view();
@@ -342,6 +373,11 @@ fn check(case: Case) {
     );
     let few = n < 10_000;
     assert!(few || over <= OVER_MAX, "{case:?}: {over:.2} times as much is charged");
+    for generation in 1..=4 {
+        world.reload(generation);
+    }
+    world.tick("every histogram has restarted");
+    world.tick("nothing is new");
     world.now += Duration::from_hours(1);
     world.tick("all have ended");
     // Sides that waited until then have become edges.

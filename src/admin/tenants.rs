@@ -57,60 +57,57 @@ impl TenantMetrics {
 
 impl Families {
     fn add(&self, tenant: &str, counts: &Counts, processors: &[Processor]) {
-        let families = self;
         let tallies = &counts.tallies;
-        families.received.with_label_values(&[tenant]).inc_by(tallies.received);
+        self.received.with_label_values(&[tenant]).inc_by(tallies.received);
         for &processor in processors {
             let labels = [tenant, processor.name()];
-            families.counted.with_label_values(&labels).inc_by(tallies.counted(processor));
+            self.counted.with_label_values(&labels).inc_by(tallies.counted(processor));
             for reason in Discarded::ALL {
                 let discarded = tallies.discarded(processor, reason);
                 let labels = [tenant, processor.name(), reason.name()];
-                families.discarded.with_label_values(&labels).inc_by(discarded);
+                self.discarded.with_label_values(&labels).inc_by(discarded);
             }
             for limit in Limited::ALL {
                 let labels = [tenant, processor.name(), limit.name()];
                 let limited = tallies.limited(processor, limit);
-                families.limited.with_label_values(&labels).inc_by(limited);
+                self.limited.with_label_values(&labels).inc_by(limited);
             }
         }
         for what in Repaired::ALL {
             let labels = [tenant, what.name()];
-            families.repaired.with_label_values(&labels).inc_by(tallies.repaired(what));
+            self.repaired.with_label_values(&labels).inc_by(tallies.repaired(what));
         }
-        families.names_sanitized.with_label_values(&[tenant]).inc_by(tallies.names_sanitized);
+        self.names_sanitized.with_label_values(&[tenant]).inc_by(tallies.names_sanitized);
         if let Some(Demanded { raw, sanitized }) = counts.names_demand {
             for (form, n) in [("raw", raw), ("sanitized", sanitized)] {
-                families.names_demand.with_label_values(&[tenant, form]).set(gauge(n));
+                self.names_demand.with_label_values(&[tenant, form]).set(gauge(n));
             }
         }
         let active = gauge(counts.series.live());
-        families.active.with_label_values(&[tenant]).set(active);
+        self.active.with_label_values(&[tenant]).set(active);
         if counts.series_limit > 0 {
             let limit = gauge(counts.series_limit as u64);
-            families.series_limit.with_label_values(&[tenant]).set(limit);
+            self.series_limit.with_label_values(&[tenant]).set(limit);
         }
-        families.created.with_label_values(&[tenant]).inc_by(counts.series.born);
-        families.expired.with_label_values(&[tenant]).inc_by(counts.series.ended);
+        self.created.with_label_values(&[tenant]).inc_by(counts.series.born);
+        self.expired.with_label_values(&[tenant]).inc_by(counts.series.ended);
         if processors.contains(&Processor::ServiceGraphs) {
-            add_edges(tenant, counts, families);
+            self.add_edges(tenant, counts);
         }
     }
-}
 
-fn add_edges(tenant: &str, counts: &Counts, families: &Families) {
-    let edges = &counts.edges;
-    for connection in Connection::ALL {
-        let completed = families.edges_completed.with_label_values(&[tenant, connection.name()]);
-        completed.inc_by(edges.completed(connection));
+    fn add_edges(&self, tenant: &str, counts: &Counts) {
+        let edges = &counts.edges;
+        for connection in Connection::ALL {
+            let completed = self.edges_completed.with_label_values(&[tenant, connection.name()]);
+            completed.inc_by(edges.completed(connection));
+        }
+        for end in End::ALL {
+            self.edge_sides.with_label_values(&[tenant, end.name()]).inc_by(edges.ended(end));
+        }
+        let pending = gauge(counts.sides_pending as u64);
+        self.edge_sides_pending.with_label_values(&[tenant]).set(pending);
     }
-    for end in End::ALL {
-        families.edge_sides.with_label_values(&[tenant, end.name()]).inc_by(edges.ended(end));
-    }
-    families
-        .edge_sides_pending
-        .with_label_values(&[tenant])
-        .set(gauge(counts.sides_pending as u64));
 }
 
 fn gauge(n: u64) -> i64 {

@@ -63,11 +63,7 @@ impl Pipelines {
         let sent_id = self.send_tenant_id.then(|| id.clone());
         let follows = Arc::clone(self.in_force.borrow().tenants.of(id));
         let open = |endpoint: &Arc<Endpoint>| {
-            let max_ended = match follows.settings.ledger.limits.max_active_series {
-                0 => usize::MAX,
-                max => max,
-            };
-            let outlet = endpoint.open(sent_id.clone(), max_ended);
+            let outlet = endpoint.open(sent_id.clone());
             outlet.set_headers(&follows.settings.remote_write_headers);
             outlet
         };
@@ -87,7 +83,7 @@ struct Pipeline {
     tenant: Arc<Tenant>,
     catalog: Arc<Mutex<Catalog>>,
     outlets: Vec<Outlet>,
-    /// Under which the last tick was taken.
+    /// What was in force when it was last looked at.
     follows: Arc<PerTenant>,
 }
 
@@ -166,8 +162,8 @@ impl Pipeline {
     }
 
     fn hand_over(&mut self, take: impl Fn(&Tenant, Duration) -> Snapshot) {
-        self.follow();
         let timer = self.shared.telemetry.collection_seconds.start_timer();
+        self.follow();
         let newest = take(&self.tenant, self.shared.clock.now());
         // The tenant may have followed another reload meanwhile.
         for taken in self.tenant.taken_before(newest.at_ms) {

@@ -8,7 +8,7 @@ use super::block::Block;
 use super::families::SeriesSpec;
 use super::reload::Renewal;
 use super::settings::Settings;
-use crate::ledger::{Event, Labels, Last, Naming, Snapshot, Table};
+use crate::ledger::{Event, Labels, Last, Snapshot, Table};
 use crate::series::Values;
 use crate::tenant::TenantId;
 
@@ -76,8 +76,8 @@ pub enum Change {
 pub enum LastTotals {
     /// In values of their own.
     Own(Arc<Last>),
-    /// In those of the table, in this slot.
-    OfTable(Arc<Values>, u32),
+    /// In those of the table as they were at a renewal, in this slot.
+    OfTable(Arc<Renewal>, u32),
 }
 
 impl LastTotals {
@@ -85,7 +85,7 @@ impl LastTotals {
     pub fn place(&self) -> (&Values, u32) {
         match self {
             Self::Own(last) => (last, 0),
-            Self::OfTable(values, slot) => (values, *slot),
+            Self::OfTable(renewal, slot) => (&renewal.last, *slot),
         }
     }
 }
@@ -176,20 +176,4 @@ fn shorten(entries: &mut Vec<Option<Entry>>) {
     if entries.capacity() > 2 * len + SPARE_PLACES {
         entries.shrink_to(len);
     }
-}
-
-/// External labels, then the instance, then the tenant: a later one of the same name wins.
-pub(super) fn common_labels(naming: &Naming, tenant: &TenantId) -> Vec<(String, String)> {
-    let mut common = naming.external_labels.clone();
-    let mut set = |name: &str, value: &str| {
-        if !name.is_empty() && !value.is_empty() {
-            common.retain(|(n, _)| n != name);
-            common.push((name.to_owned(), value.to_owned()));
-        }
-    };
-    set(&naming.instance_label, &naming.instance);
-    set(&naming.inject_tenant_id_as, tenant.as_str());
-    common.retain(|(_, value)| !value.is_empty());
-    common.sort();
-    common
 }

@@ -9,7 +9,7 @@ mod schedule;
 mod settings;
 
 /// The words of a snapshot, for those behind the collection.
-pub use crate::ledger::{Last, Naming, ShownExemplar, Snapshot, Table};
+pub use crate::ledger::{Last, ShownExemplar, Snapshot, Table};
 pub use crate::series::Values;
 pub use block::{Block, push_label, put_varint, varint_len};
 pub use catalog::{

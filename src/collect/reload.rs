@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Change, LastTotals, common_labels};
+use super::catalog::{Catalog, Change, LastTotals};
 use super::families::{SeriesSpec, specs};
+use crate::budget::Charge;
 use crate::ledger::{Event, Parts, Snapshot, Table};
 use crate::series::Values;
 
@@ -23,6 +24,7 @@ pub struct Renewal {
     pub goes_on: Box<[bool]>,
     /// The totals at the end of those that do not, each in the slot of its label set.
     pub last: Arc<Values>,
+    _charge: Option<Arc<Charge>>,
     /// The tick that had them last, and the one that has what comes after them.
     pub last_ms: i64,
     pub next_ms: i64,
@@ -31,14 +33,14 @@ pub struct Renewal {
 impl Catalog {
     /// Takes in what restarted right after the newest tick, and under which names the tick was taken.
     pub(super) fn renew(&mut self, snapshot: &Snapshot, events: &[Event]) -> Vec<Change> {
-        let restarted = restarted(events);
+        let (restarted, charges) = restarted(events);
         let same_names =
             self.newest.as_ref().is_some_and(|newest| newest.naming == snapshot.naming);
         if same_names && restarted.iter().all(|parts| !parts.any()) {
             return Vec::new();
         }
         // Where they are others, no label set has outlived the tick before.
-        self.common = common_labels(&snapshot.naming, &self.tenant);
+        self.common = snapshot.naming.common_labels(&self.tenant);
         let before = Arc::clone(&self.specs);
         let specs = |table: Table| {
             specs_after(&before[table as usize], table, snapshot, restarted[table as usize])
@@ -53,6 +55,7 @@ impl Catalog {
                 continue;
             }
             let last = newest.kept_values(table);
+            let last = (last, charges[table as usize].clone());
             let renewal = Arc::new(Renewal::new(specs, last, (newest.at_ms, snapshot.at_ms)));
             for (slot, place) in (0..).zip(&mut self.entries[table as usize]) {
                 if place.is_none() {
@@ -71,18 +74,20 @@ impl Catalog {
     }
 }
 
-fn restarted(events: &[Event]) -> [Parts; Table::ALL.len()] {
-    let mut restarted = [Parts::default(); Table::ALL.len()];
+/// Of each table what restarted, once at most since the tick before.
+fn restarted(events: &[Event]) -> ([Parts; Table::ALL.len()], Charges) {
+    let (mut restarted, mut charges) = ([Parts::default(); Table::ALL.len()], Charges::default());
     for event in events {
-        if let Event::Restart { table, parts } = event {
-            let all = &mut restarted[*table as usize];
-            all.calls |= parts.calls;
-            all.size |= parts.size;
-            all.latency |= parts.latency;
+        if let Event::Restart { table, parts, charge } = event {
+            restarted[*table as usize] = *parts;
+            charges[*table as usize] = Some(Arc::clone(charge));
         }
     }
-    restarted
+    (restarted, charges)
 }
+
+/// For the values of each table that restarted.
+type Charges = [Option<Arc<Charge>>; Table::ALL.len()];
 
 fn death(event: &Event) -> Option<(Table, u32)> {
     match event {
@@ -112,22 +117,22 @@ fn specs_after(
 impl Renewal {
     fn new(
         (before, after): (&Arc<[SeriesSpec]>, &Arc<[SeriesSpec]>),
-        last: Arc<Values>,
+        (last, _charge): (Arc<Values>, Option<Arc<Charge>>),
         (last_ms, next_ms): (i64, i64),
     ) -> Self {
         let place = |spec| before.iter().position(|b| b == spec);
         let places: Box<[_]> = after.iter().map(place).collect();
         let goes_on = (0..before.len()).map(|at| places.contains(&Some(at))).collect();
         let (before, after) = (Arc::clone(before), Arc::clone(after));
-        Self { before, after, places, goes_on, last, last_ms, next_ms }
+        Self { before, after, places, goes_on, last, _charge, last_ms, next_ms }
     }
 
-    fn death(&self, table: Table, slot: u32) -> Change {
+    fn death(self: &Arc<Self>, table: Table, slot: u32) -> Change {
         Change::Death {
             table,
             slot,
             specs: Arc::clone(&self.before),
-            last: LastTotals::OfTable(Arc::clone(&self.last), slot),
+            last: LastTotals::OfTable(Arc::clone(self), slot),
             last_ms: self.last_ms,
             end_ms: self.next_ms,
         }

@@ -3,6 +3,7 @@
 //! Every scalar was checked in its layer; a getter's fallback is therefore only met together with a
 //! problem that was reported there.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::node::Node;
@@ -133,7 +134,7 @@ fn naming(tree: &Node) -> ledger::Naming {
         inject_tenant_id_as: registry.at("inject_tenant_id_as").as_text().to_owned(),
         instance_label: registry.at("instance_label").as_text().to_owned(),
         instance: match registry.at("instance").as_text() {
-            "" => host_name(),
+            "" => HOST_NAME.clone(),
             instance => instance.to_owned(),
         },
         host_info_metric_name: tree.at("processors.host_info.metric_name").as_text().to_owned(),
@@ -141,11 +142,12 @@ fn naming(tree: &Node) -> ledger::Naming {
     }
 }
 
-fn host_name() -> String {
+/// As it was when it was asked for first: a host that is renamed keeps its series.
+static HOST_NAME: LazyLock<String> = LazyLock::new(|| {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = Some(name.trim().to_owned()).filter(|name| !name.is_empty());
     name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "localhost".to_owned())
-}
+});
 
 impl Node {
     pub(super) fn boolean(&self) -> bool {

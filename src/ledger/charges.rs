@@ -48,15 +48,15 @@ impl World {
     fn copied_bytes(&self) -> usize {
         let now = self.value_bytes();
         let of_ticks = self.tick_bytes.iter().map(|then| now.max(*then)).sum::<usize>();
-        let of_taken = self.taken.len() * self.tick_bytes.iter().max().copied().unwrap_or_default();
         let n_others = (self.memory.costs.value_copies - 1).saturating_sub(self.tick_bytes.len());
-        of_ticks + of_taken + n_others * now
+        of_ticks + n_others * now
     }
 
     /// The values are about to be copied.
     pub(super) fn tick_taken(&mut self) {
         self.tick_bytes.push_back(self.value_bytes());
-        while self.tick_bytes.len() >= self.memory.costs.value_copies {
+        // Those that wait to be handed over are held besides.
+        while self.tick_bytes.len() >= self.memory.costs.value_copies + self.taken.len() {
             self.tick_bytes.pop_front();
         }
         self.settle();
@@ -77,6 +77,18 @@ impl World {
         let place = Place { n_tables: 1, n_series, common, counts_values: false };
         let n_words = table_of.values().layout().words();
         let bytes = self.memory.ended_bytes(labels, place, n_words);
+        Charge::new(Arc::clone(&self.memory.pool), bytes)
+    }
+
+    /// Parts of a table are about to restart: what is held of them until every endpoint knows is charged,
+    /// which is the values as they are, and of each label set its end and the labels of all its series.
+    pub(super) fn charge_restarted(&self, table: Table) -> Charge {
+        let of_table = self.state.table(table);
+        let n_series = self.settings.series_per_set[table as usize];
+        let common = self.settings.naming.common_bytes();
+        let labels = of_table.live().filter_map(|(slot, _)| of_table.labels_of(slot));
+        let sets = labels.map(|labels| self.memory.restarted_bytes(labels, n_series, common));
+        let bytes = of_table.value_bytes() + sets.sum::<usize>();
         Charge::new(Arc::clone(&self.memory.pool), bytes)
     }
 

@@ -58,9 +58,9 @@ impl Default for Life {
 }
 
 impl Life {
-    /// Whether these rules are news; from now on they are known.
-    pub(super) fn is_news(&mut self, rules: &Rules, epoch: u64) -> bool {
-        let is_later = epoch > self.epoch;
+    /// Hears of a reload: whether there is something to do.
+    pub(super) fn hears(&mut self, rules: &Rules, epoch: u64) -> bool {
+        let is_later = epoch > self.epoch && !self.retired;
         self.epoch = self.epoch.max(epoch);
         is_later && !self.follows(rules.generation)
     }

@@ -409,6 +409,19 @@ fn memory_alone_bounds_a_flood_and_the_sum_of_all_is_exact() {
 }
 
 /// Rows of one edge: requests, and as seen by its client.
+/// What has no room even as a sum of all is charged, and refunded when it goes.
+#[test]
+fn where_nothing_fits_the_sum_of_all_is_held_and_its_charge_returns() {
+    let mut watched = Watched::new(Limits::none(), 1);
+    watched.send(&[span(0, 0), span(1, 1)]).tick();
+    assert_eq!(watched.by(&["service"]), BTreeMap::from([(OVERFLOW.to_owned(), 2)]));
+    watched.wait(61).tick().tick();
+    assert_eq!(watched.totals(Table::SpanMetrics).len(), 1, "it has ended");
+    let memory = Arc::clone(&watched.memory);
+    drop(watched);
+    assert_eq!(memory.pool.used(), 0);
+}
+
 fn edge(batch: &mut Batch, client: &str, server: &str, dimension: &str) {
     let mut labels = Vec::new();
     for (name, value) in [("client", client), ("region", dimension), ("server", server)] {

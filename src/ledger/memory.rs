@@ -42,6 +42,9 @@ const LABEL_COPIES: usize = 2;
 /// Of one that has ended: itself, its values' lists, and its places among what has changed.
 const ENDED_BYTES: usize = size_of::<Last>() + 5 * ALLOCATION + 3 * 48;
 
+/// Of one whose series begin anew: its places among what has changed, and the marks of what goes on.
+const RESTARTED_BYTES: usize = 4 * 48 + 4 * 64;
+
 /// Of the state alone.
 impl Default for Costs {
     fn default() -> Self {
@@ -72,6 +75,19 @@ impl Memory {
         n_tables * (SET_BYTES + set + len * LABEL_COPIES + written * label_copies)
             + n_series * (series + written * series_label_copies)
             + values
+    }
+
+    /// What a label set costs besides its values from a restart until every endpoint
+    /// knows.
+    pub(super) fn restarted_bytes(
+        &self,
+        labels: Labels<'_>,
+        n_series: usize,
+        common: usize,
+    ) -> usize {
+        let Costs { series, series_label_copies, .. } = self.costs;
+        RESTARTED_BYTES
+            + n_series * (series + (labels.as_bytes().len() + common) * series_label_copies)
     }
 
     /// What a label set costs in one table from its end until all have heard of it.

@@ -16,13 +16,14 @@ use super::snapshot::Snapshot;
 use super::tenant::{Tenant, World};
 use crate::batch::{Bounds, Shape, Table};
 use crate::series::Parts;
+use crate::tenant::TenantId;
 
 impl Tenant {
     /// Takes the settings of the reload number `epoch`, unless a later one was heard of. Answers
     /// whether the tenant follows them.
     pub fn follow(&self, rules: &Rules, epoch: u64, now: Duration) -> bool {
         let mut world = self.lock();
-        if world.life.is_news(rules, epoch) {
+        if world.life.hears(rules, epoch) {
             world.reload(rules.settings.clone(), &rules.bounds, now, &mut |_| {});
             world.life.take(rules);
         }
@@ -33,7 +34,9 @@ impl Tenant {
     pub fn taken_before(&self, at_ms: i64) -> Vec<Snapshot> {
         let mut world = self.lock();
         let n = world.taken.partition_point(|taken| taken.at_ms < at_ms);
-        world.taken.drain(..n).collect()
+        let taken = world.taken.drain(..n).collect();
+        world.settle();
+        taken
     }
 }
 
@@ -47,21 +50,24 @@ impl World {
         log: &mut impl FnMut(&Effect<'_>),
     ) {
         let restart = Table::ALL.map(|table| self.restart_of(table, &settings.naming, bounds));
-        let ends = Table::ALL.map(|table| ends(table, &self.settings.naming, &settings.naming));
-        if restart.iter().any(|parts| parts.any()) || !self.live_of(ends).is_empty() {
+        let ends = ends(&self.settings.naming, &settings.naming);
+        let is_shown = |table: &Table| {
+            (restart[*table as usize].any() || ends[*table as usize])
+                && !self.state.table(*table).is_empty()
+        };
+        if Table::ALL.iter().any(is_shown) {
             let at_ms = self.tick_ms(now);
             self.expire_edges(at_ms, log);
             let deaths = self.deaths(at_ms);
             self.keep_tick(at_ms, &deaths, log);
         }
-        let ending = self.live_of(ends);
+        let live = decide::all_live(&self.state).filter(|(table, ..)| ends[*table as usize]);
+        let ending: Vec<_> = live.map(|(table, slot, _)| (table, slot)).collect();
         if !ending.is_empty() {
             self.keep_tick(self.tick_ms(now), &ending, log);
         }
         for (table, parts) in Table::ALL.into_iter().zip(restart).filter(|(_, parts)| parts.any()) {
-            let n_sets = self.state.table(table).len() as u64;
-            self.series.ended += n_sets * self.settings.n_series_of(table, parts) as u64;
-            self.series.born += n_sets * settings.n_series_of(table, parts) as u64;
+            self.count_restarted((table, parts), &settings.naming, bounds);
             let bounds = Cow::Borrowed(bounds.of(table));
             self.fold(&Effect::Restart { table, parts, bounds }, log);
         }
@@ -80,11 +86,20 @@ impl World {
         if is_counted_otherwise {
             self.recharge();
         }
+        self.settle();
     }
 
-    fn live_of(&self, tables: [bool; Table::ALL.len()]) -> Vec<(Table, u32)> {
-        let live = decide::all_live(&self.state).filter(|(table, ..)| tables[*table as usize]);
-        live.map(|(table, slot, _)| (table, slot)).collect()
+    fn count_restarted(
+        &mut self,
+        (table, parts): (Table, Parts),
+        naming: &Naming,
+        bounds: &Bounds,
+    ) {
+        let of_table = self.state.table(table);
+        let n_sets = of_table.len() as u64;
+        let (before, after) = (of_table.values().layout().bounds.len(), bounds.of(table).len());
+        self.series.ended += n_sets * self.settings.naming.n_series(table, parts, before) as u64;
+        self.series.born += n_sets * naming.n_series(table, parts, after) as u64;
     }
 
     /// A tick that waits until the next one is taken.
@@ -112,10 +127,11 @@ impl World {
     }
 }
 
-/// Whether label sets of a table are written with other labels, or under another name, from now on.
-fn ends(table: Table, before: &Naming, after: &Naming) -> bool {
-    let same_name =
-        table != Table::HostInfo || before.host_info_metric_name == after.host_info_metric_name;
-    let (families, host_info_metric_name) = (before.families, before.host_info_metric_name.clone());
-    !same_name || *before != Naming { families, host_info_metric_name, ..after.clone() }
+/// Tables whose label sets are written with other labels, or under another name, from now on.
+fn ends(before: &Naming, after: &Naming) -> [bool; Table::ALL.len()] {
+    // Whose tenant's is all the same: it is one tenant.
+    let common = |naming: &Naming| naming.common_labels(&TenantId::single());
+    let all = common(before) != common(after);
+    let host_info = before.host_info_metric_name != after.host_info_metric_name;
+    Table::ALL.map(|table| all || table == Table::HostInfo && host_info)
 }

@@ -73,27 +73,46 @@ impl Settings {
             self.series_per_set[table as usize]
         }
     }
-
-    /// Prometheus series of one label set of a table that hold these parts of its totals.
-    pub(super) fn n_series_of(&self, table: Table, parts: Parts) -> usize {
-        let Families { calls, size, .. } = self.naming.families;
-        let one = |on: bool| usize::from(on && table == Table::SpanMetrics);
-        let (calls, size) = (one(calls), one(size));
-        let latency = self.series_per_set[table as usize] - calls - size;
-        usize::from(parts.calls) * calls
-            + usize::from(parts.size) * size
-            + usize::from(parts.latency) * latency
-    }
 }
 
 impl Naming {
-    /// Bytes of the labels that every series has besides those of its label set, at most.
+    /// Labels that every series has besides those of its label set: external ones, then the instance,
+    /// then the tenant; a later one of the same name wins.
+    pub fn common_labels(&self, tenant: &TenantId) -> Vec<(String, String)> {
+        let mut common = self.external_labels.clone();
+        let mut set = |name: &str, value: &str| {
+            if !name.is_empty() && !value.is_empty() {
+                common.retain(|(n, _)| n != name);
+                common.push((name.to_owned(), value.to_owned()));
+            }
+        };
+        set(&self.instance_label, &self.instance);
+        set(&self.inject_tenant_id_as, tenant.as_str());
+        common.retain(|(_, value)| !value.is_empty());
+        common.sort();
+        common
+    }
+
+    /// Bytes of these labels, at most.
     pub(super) fn common_bytes(&self) -> usize {
         let pairs = self.external_labels.iter().map(|(name, value)| (name.len(), value.len()));
         let instance = (self.instance_label.len(), self.instance.len());
         let tenant = (self.inject_tenant_id_as.len(), TenantId::LEN_MAX);
         let pairs = pairs.chain([instance, tenant]).filter(|(name, _)| *name > 0);
         pairs.map(|(name, value)| name + value + 8).sum()
+    }
+
+    /// Prometheus series of one label set of a histogram's table that hold these parts of its totals.
+    pub(super) fn n_series(&self, table: Table, parts: Parts, n_bounds: usize) -> usize {
+        let on = match table {
+            Table::SpanMetrics => self.families,
+            _ => Families { calls: false, size: false, latency: true },
+        };
+        let of = |is_told: bool, n: usize| if is_told { n } else { 0 };
+        of(parts.calls && on.calls, 1)
+            + of(parts.size && on.size, 1)
+            // A bucket more than bounds, the sum and the count.
+            + of(parts.latency && on.latency, n_bounds + 3)
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Event {
     Restart {
         table: Table,
         parts: Parts,
+        /// For the values as they were, for as long as somebody holds them.
+        charge: Arc<Charge>,
     },
 }
 

@@ -378,7 +378,8 @@ impl World {
                 self.events.push(Event::Death { table, slot, last });
             }
             Effect::Restart { table, parts, .. } => {
-                self.events.push(Event::Restart { table, parts });
+                let charge = Arc::new(self.charge_restarted(table));
+                self.events.push(Event::Restart { table, parts, charge });
             }
             Effect::Add(_)
             | Effect::Shown { .. }

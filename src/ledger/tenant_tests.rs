@@ -3,6 +3,7 @@
 use super::*;
 use crate::batch::encoding::Decoder;
 use crate::batch::{BucketCount, Exemplar, Range, Row, Total, push_label};
+use crate::collect;
 use crate::edges;
 use crate::ledger::{EdgeSeries, Families, Naming, Rules};
 use crate::series::Parts;
@@ -18,6 +19,7 @@ fn settings() -> Settings {
         max_exemplars_per_tick: MAX_EXEMPLARS,
         edge_series: EdgeSeries { messaging_seconds: true, ..EdgeSeries::default() },
         edges: edges::Settings { max_items: 50, ..edges::Settings::default() },
+        series_per_set: collect::series_per_set(&Naming::default(), &bounds()),
         ..Settings::default()
     }
 }
@@ -143,6 +145,7 @@ fn run(seed: [u64; 4], steps: &[Step]) -> (Vec<u8>, Vec<u8>) {
                 let mut settings = settings();
                 (settings.edges.max_items, settings.max_exemplars_per_tick) = (*max, *max / 4);
                 settings.naming = Arc::clone(naming);
+                settings.series_per_set = collect::series_per_set(naming, &bounds);
                 world.reload(settings, &bounds, now, &mut write);
                 let [span_metrics, edges] = [Table::SpanMetrics, Table::EdgeServer]
                     .map(|table| world.state.table(table).values().layout().bounds.len());
@@ -155,6 +158,11 @@ fn run(seed: [u64; 4], steps: &[Step]) -> (Vec<u8>, Vec<u8>) {
             }
         }
     }
+    let of_table = |table: Table| {
+        world.state.table(table).len() * world.settings.series_per_set[table as usize]
+    };
+    let living: usize = Table::ALL.map(of_table).iter().sum();
+    assert_eq!(world.series.live(), living as u64, "those that began and have not ended");
     (log, world.state.dump())
 }
 
@@ -206,17 +214,16 @@ fn what_restarts_begins_from_zero_and_everything_else_stays() {
     tenant.apply(&one_call("cart"), now);
     let rules = |generation, bounds| {
         let made = [true; Table::ALL.len()];
-        Rules { generation, settings: settings(), bounds, made }
+        let series_per_set = collect::series_per_set(&Naming::default(), &bounds);
+        Rules { generation, settings: Settings { series_per_set, ..settings() }, bounds, made }
     };
     assert!(tenant.follow(&rules(1, bounds()), 1, now));
     assert_eq!(tenant.taken_before(i64::MAX).len(), 0, "nothing restarts");
     let n_series = tenant.counts().series;
     assert!(tenant.follow(&rules(2, Bounds { span_metrics: vec![5.0], ..bounds() }), 2, now));
     let last = tenant.taken_before(i64::MAX).pop().expect("a histogram restarts");
-    let of_histogram = settings().series_per_set[0] as u64 - 2;
     let counts = tenant.counts().series;
-    assert_eq!(counts.born - n_series.born, of_histogram);
-    assert_eq!(counts.ended, of_histogram);
+    assert_eq!((counts.ended, counts.born - n_series.born), (6, 4), "of three bounds, and of one");
     let of = |snapshot: &Snapshot| {
         let values = snapshot.values(Table::SpanMetrics);
         let buckets = [0, 1].map(|bucket| values.bucket(0, bucket));
@@ -228,7 +235,7 @@ fn what_restarts_begins_from_zero_and_everything_else_stays() {
     let next = tenant.tick(now);
     assert_eq!(of(&next), [2, 20, 5, 1, 0]);
     let expected = Parts { latency: true, ..Parts::default() };
-    let [Event::Restart { table: Table::SpanMetrics, parts }] = next.events[..] else {
+    let [Event::Restart { table: Table::SpanMetrics, parts, .. }] = next.events[..] else {
         panic!("{:?}", next.events)
     };
     assert_eq!((parts, next.previous_ms), (expected, last.at_ms));

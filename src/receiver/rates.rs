@@ -247,6 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn tenants_that_could_send_all_they_may_are_forgotten() {
+        let limits = IngestLimits { bytes_per_second: 10, ..IngestLimits::default() };
+        let (rates, clock) = rates(limits);
+        for n in 0..1000 {
+            assert_eq!(rates.bytes(&tenant(&format!("t{n}")), 10), Ok(()));
+            clock.advance(SECOND / 10);
+        }
+        let kept = rates.tenants.lock().expect("nobody panicked").by_id.len();
+        assert!(kept <= SWEEP_MIN, "{kept}");
+        assert!(rates.bytes(&tenant("t999"), 10).is_err(), "one that has sent lately is not");
+    }
+
+    #[test]
     fn what_is_more_than_the_burst_is_told_never_to_come_again() {
         let limits =
             IngestLimits { bytes_per_second: 1000, burst_bytes: 300, spans_per_second: 10 };

@@ -20,7 +20,7 @@ pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Live>>();
 const SPARE_PLACES: usize = 1024;
 /// One that has ended, and its places in the lists of them; its values and labels are charged by who
 /// made them.
-const ENDED_BYTES: usize = 2 * size_of::<Ended>() + 128;
+pub(super) const ENDED_BYTES: usize = 2 * size_of::<Ended>() + 128;
 
 /// An hour: what receivers take at least of samples that are older than their newest.
 const OLD_MS: i64 = 3_600_000;
@@ -39,8 +39,6 @@ pub(super) struct Births {
     /// By number, in the order in which they ended.
     ended: BTreeMap<u64, Ended>,
     next_ended: u64,
-    n_ended_series: usize,
-    max_ended_series: usize,
     pool: Arc<Pool>,
     /// The last one of each label set that waits in `ended`.
     last_ended: BTreeMap<(Table, Arc<Block>), u64>,
@@ -106,15 +104,13 @@ pub(super) enum Unit {
 }
 
 impl Births {
-    pub(super) fn new(relabel: Arc<[RelabelConfig]>, max_ended_series: usize) -> Self {
+    pub(super) fn new(relabel: Arc<[RelabelConfig]>) -> Self {
         Self {
             relabel,
             markers: true,
             live: Default::default(),
             ended: BTreeMap::new(),
             next_ended: 0,
-            n_ended_series: 0,
-            max_ended_series,
             pool: Arc::new(Pool::unbounded()),
             last_ended: BTreeMap::new(),
             left_out: BTreeSet::new(),
@@ -194,7 +190,7 @@ impl Births {
         }
         let end = End {
             specs: Arc::clone(&renewal.before),
-            last: LastTotals::OfTable(Arc::clone(&renewal.last), slot),
+            last: LastTotals::OfTable(Arc::clone(renewal), slot),
             renewal: Some(Arc::clone(renewal)),
             last_ms: renewal.last_ms,
             marker_ms: renewal.next_ms - RESTART_MS,
@@ -281,18 +277,13 @@ impl Births {
             }
         }
         self.ended.insert(number, ended);
-        self.n_ended_series += n_series;
-        given_up + self.give_up_beyond(self.max_ended_series)
+        given_up
     }
 
     /// Gives up what waits; answers how many samples that were.
     pub(super) fn give_up(&mut self) -> usize {
-        self.give_up_beyond(0)
-    }
-
-    fn give_up_beyond(&mut self, max: usize) -> usize {
         let mut given_up = 0;
-        while self.n_ended_series > max && !self.ended.is_empty() {
+        while !self.ended.is_empty() {
             given_up += self.give_up_oldest();
         }
         given_up
@@ -380,7 +371,6 @@ impl Births {
         take_marks(&mut self.left_out, Unit::Ended(number));
         take_marks(&mut self.begun, Unit::Ended(number));
         if let Some(ended) = self.ended.remove(&number) {
-            self.n_ended_series -= ended.n_series;
             self.pool.refund(ENDED_BYTES, Rank::Waiting);
             let key = (ended.table, ended.block);
             if self.last_ended.get(&key) == Some(&number) {

@@ -93,7 +93,7 @@ impl Delivery<'_> {
         doubtful: bool,
         parts: &mut Parts,
     ) -> Option<bool> {
-        let request = Request { items: items.to_vec(), attempt: of.attempt };
+        let request = Request { items: items.to_vec(), attempt: of.attempt, life: of.life };
         match self.exchange(&request, doubtful, Patience::Once).await {
             Outcome::Accepted => {
                 parts.delivered.extend_from_slice(items);
@@ -166,7 +166,7 @@ impl Delivery<'_> {
 
     fn count_lost(&self, items: &[Item]) {
         if !items.is_empty() {
-            let request = Request { items: items.to_vec(), attempt: None };
+            let request = Request { items: items.to_vec(), ..Request::default() };
             let lost = self.contents(&request);
             self.count_dropped(Dropped::FinalError, lost.n_samples);
             self.count_exemplars_dropped(Dropped::FinalError, lost.n_exemplars);

@@ -29,7 +29,7 @@ pub struct Sent {
 impl Offline {
     pub fn new(relabel: &[RelabelConfig], max_samples_per_send: usize) -> Self {
         Self {
-            births: Births::new(relabel.into(), usize::MAX),
+            births: Births::new(relabel.into()),
             form: Form { max_samples: max_samples_per_send, send_exemplars: true },
             raw: Vec::new(),
             encoder: snap::raw::Encoder::new(),
@@ -40,6 +40,11 @@ impl Offline {
     pub fn with_pool(mut self, pool: Arc<Pool>) -> Self {
         self.births.set_pool(pool);
         self
+    }
+
+    /// Hears of a tick and takes nothing of it, as an endpoint that is down.
+    pub fn hear(&mut self, collected: &Collected) {
+        self.births.apply(collected);
     }
 
     /// Encodes and compresses every request of a tick; each is handed to `out`.

@@ -113,7 +113,7 @@ impl Endpoint {
         rule.regex = compile_regex("env").expect("a pattern");
         let relabel: Vec<RelabelConfig> = drops_env.then_some(rule).into_iter().collect();
         Self {
-            births: Births::new(relabel.into(), usize::MAX),
+            births: Births::new(relabel.into()),
             form: Form { max_samples, send_exemplars: false },
             inbox: Inbox::default(),
             stored: Stored::new(),

@@ -27,6 +27,8 @@ pub(super) struct Request {
     pub(super) items: Vec<Item>,
     /// Sent before, without an answer.
     pub(super) attempt: Option<Attempt>,
+    /// So many ends of the same label sets that wait have to be sent before.
+    pub(super) life: usize,
 }
 
 /// The requests of one tick.
@@ -112,20 +114,24 @@ pub(super) fn halves(items: &[Item]) -> (Vec<Item>, Vec<Item>) {
 /// without an answer are not mixed with others, so that a refusal tells about them.
 pub(super) fn pack(births: &Births, collected: &Collected, form: &Form) -> Plan {
     let mut plan = Plan::default();
-    let mut bins: BTreeMap<(bool, Option<Attempt>), Bin> = BTreeMap::new();
+    let mut bins: BTreeMap<(bool, usize, Option<Attempt>), Bin> = BTreeMap::new();
+    let mut lives: BTreeMap<Unit, usize> = BTreeMap::new();
     for (unit, attempt) in births.units() {
         let Some(size) = size(births, collected, unit) else { continue };
         let item = Item { unit, from: 0, to: size.n_series };
         let is_live = matches!(unit, Unit::Live(..));
-        let bin = bins.entry((is_live, attempt)).or_default();
-        bin.request.attempt = attempt;
+        let before = births.predecessor(unit).filter(|_| !is_live);
+        let life = before.map_or(0, |before| lives.get(&before).map_or(0, |life| life + 1));
+        lives.insert(unit, life);
+        let bin = bins.entry((is_live, life, attempt)).or_default();
+        (bin.request.attempt, bin.request.life) = (attempt, life);
         plan.requests(is_live).extend(bin.add(item, &size, form.max_samples));
     }
-    for ((is_live, _), mut bin) in bins {
+    for ((is_live, ..), mut bin) in bins {
         plan.requests(is_live).extend(bin.take());
     }
     for requests in [&mut plan.ended, &mut plan.live] {
-        requests.sort_by_key(|request| request.units().next());
+        requests.sort_by_key(|request| (request.life, request.units().next()));
     }
     plan
 }
@@ -163,9 +169,9 @@ impl Bin {
     }
 
     fn take(&mut self) -> Option<Request> {
-        let attempt = self.request.attempt;
+        let Request { attempt, life, .. } = self.request;
         let full = std::mem::take(self);
-        self.request.attempt = attempt;
+        (self.request.attempt, self.request.life) = (attempt, life);
         (!full.request.items.is_empty()).then_some(full.request)
     }
 }

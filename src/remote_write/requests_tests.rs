@@ -6,9 +6,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::super::births::ENDED_BYTES;
 use super::super::proto::{TimeSeries, WriteRequest};
 use super::*;
 use crate::batch::{Batch, Bounds, Range, Row, Total, push_label};
+use crate::budget::Pool;
 use crate::collect::{Catalog, Settings, Table};
 use crate::ledger::{self, Families, Naming, Tenant};
 use crate::tenant::TenantId;
@@ -31,7 +33,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(max_samples: usize, max_ended_series: usize) -> Self {
+    fn new(max_samples: usize) -> Self {
         let families = Families { calls: true, latency: true, size: false };
         let naming = Naming { instance_label: String::new(), families, ..Naming::default() };
         let stale_duration = Duration::from_secs(20);
@@ -46,7 +48,7 @@ impl Bench {
         Self {
             catalog: Catalog::new(&Settings::default(), &id),
             tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
-            births: Births::new(Arc::from([]), max_ended_series),
+            births: Births::new(Arc::from([])),
             form: Form { max_samples, send_exemplars: true },
             now_ms: START_MS,
             collected: None,
@@ -135,7 +137,7 @@ proptest! {
         unanswered in proptest::collection::vec(any::<bool>(), 20),
         survivors in 0_usize..20,
     ) {
-        let mut bench = Bench::new(max_samples, MANY);
+        let mut bench = Bench::new(max_samples);
         bench.add(names(0..n));
         let plan = bench.tick();
         check_sizes(&bench, &plan)?;
@@ -195,7 +197,7 @@ fn check_sizes(bench: &Bench, plan: &Plan) -> Result<(), TestCaseError> {
 
 #[test]
 fn zeros_go_along_until_a_birth_is_accepted() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     bench.add(names(0..2));
     let plan = bench.tick();
     let zeros = Zeros::WhereBirthsNeedThem;
@@ -212,7 +214,7 @@ fn zeros_go_along_until_a_birth_is_accepted() {
 
 #[test]
 fn births_in_doubt_stay_together_and_keep_their_zero() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     for (n, zero_ms) in [(1, 14_999), (2, 29_999)] {
         bench.add(names(0..n));
         let plan = bench.tick();
@@ -235,7 +237,7 @@ fn births_in_doubt_stay_together_and_keep_their_zero() {
 
 #[test]
 fn what_has_ended_owes_what_the_endpoint_has_not_got() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     bench.add(names(0..3));
     let plan = bench.tick();
     let unit = |n: usize| plan.live[0].items[n].unit;
@@ -268,7 +270,7 @@ fn what_has_ended_owes_what_the_endpoint_has_not_got() {
 
 #[test]
 fn a_label_set_that_comes_back_comes_after_its_end() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     bench.add(names(0..1));
     bench.tick();
     bench.tick();
@@ -290,7 +292,9 @@ fn a_label_set_that_comes_back_comes_after_its_end() {
 
 #[test]
 fn too_many_ended_series_cost_the_oldest_label_sets_whole() {
-    let mut bench = Bench::new(MANY, 3 * SERIES_EACH + 1);
+    let mut bench = Bench::new(MANY);
+    // Of a pool six sixteenths are for what waits.
+    bench.births.set_pool(Arc::new(Pool::new(16 * ENDED_BYTES * 7 / 12)));
     for n in 0..10 {
         bench.add(names(n..n + 1));
         let plan = bench.tick();
@@ -315,7 +319,7 @@ fn too_many_ended_series_cost_the_oldest_label_sets_whole() {
 
 #[test]
 fn a_series_that_is_left_out_stays_out_until_the_next_birth() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     bench.add(names(0..2));
     let plan = bench.tick();
     let bad = plan.live[0].items[0].unit;
@@ -339,7 +343,7 @@ fn a_series_that_is_left_out_stays_out_until_the_next_birth() {
 
 #[test]
 fn a_series_that_has_begun_gets_no_second_zero() {
-    let mut bench = Bench::new(MANY, MANY);
+    let mut bench = Bench::new(MANY);
     bench.add(names(0..1));
     let plan = bench.tick();
     bench.births.accepted_series(plan.live[0].items[0].unit, 2);

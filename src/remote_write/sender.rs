@@ -93,11 +93,10 @@ impl Endpoint {
     }
 
     /// Starts to send one tenant's ticks. `tenant` is the id that requests carry, if any.
-    /// At most `max_ended` of its series wait for their end to be sent.
-    pub fn open(self: &Arc<Self>, tenant: Option<TenantId>, max_ended: usize) -> Outlet {
+    pub fn open(self: &Arc<Self>, tenant: Option<TenantId>) -> Outlet {
         let relabel = self.settings.write_relabel_configs.as_slice().into();
         let inbox = Arc::new(Inbox::default());
-        let mut births = Births::new(relabel, max_ended);
+        let mut births = Births::new(relabel);
         births.set_pool(Arc::clone(&self.pool));
         let headers: Arc<ArcSwap<HeaderMap>> = Arc::default();
         let sender = Sender {
@@ -208,7 +207,12 @@ impl Sender {
             incomplete: AtomicBool::new(false),
         };
         // What has ended goes first and is tried once a tick, so that it can't hold up the living.
-        delivery.send_all(ended, Patience::Once).await;
+        // Of a label set that has ended several times one end after the other.
+        let mut ended = ended.into_iter().peekable();
+        while let Some(life) = ended.peek().map(|request| request.life) {
+            let of_life = std::iter::from_fn(|| ended.next_if(|request| request.life == life));
+            delivery.send_all(of_life.collect(), Patience::Once).await;
+        }
         delivery.send_all(live, Patience::UntilReplaced).await;
         let complete = !delivery.incomplete.into_inner();
         if complete {

@@ -20,21 +20,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub const ALL: Self = Self { calls: true, size: true, latency: true };
-
     pub fn any(self) -> bool {
         self.calls || self.size || self.latency
-    }
-
-    /// Those that label sets of this shape have.
-    #[must_use]
-    pub fn within(self, shape: Shape) -> Self {
-        let histogram = shape == Shape::Histogram;
-        Self {
-            calls: self.calls && shape != Shape::Info,
-            size: self.size && histogram,
-            latency: self.latency && histogram,
-        }
     }
 }
 

@@ -592,6 +592,36 @@ async fn a_hung_endpoint_does_not_delay_another() {
     }
 }
 
+/// Law: whatever has restarted several times since the last tick got there gets there with the next one, in
+/// the order of its lives, however many requests it takes.
+#[tokio::test]
+async fn histograms_that_restarted_several_times_are_told_in_one_tick() {
+    const N: usize = 30;
+    let receiver = Receiver::start().await;
+    let mut pipeline = Pipeline::long_lived(collect_settings());
+    let max_samples_per_send = 3 * 2 * SERIES_EACH;
+    let settings = endpoint(&receiver, "one");
+    pipeline.open(EndpointSettings { max_samples_per_send, max_shards: 4, ..settings });
+    let add = |pipeline: &mut Pipeline| (0..N).for_each(|n| pipeline.add(&format!("s{n}"), 1));
+    add(&mut pipeline);
+    pipeline.tick_delivered().await;
+    for _ in 0..5 {
+        add(&mut pipeline);
+        pipeline.restart_histograms();
+    }
+    add(&mut pipeline);
+    pipeline.tick_delivered().await;
+    let state = receiver.state();
+    assert_eq!(state.stored.violations(), [""; 0]);
+    for n in 0..N {
+        assert_eq!(calls(&state, &format!("s{n}")).last(), Some(7.0));
+        let count =
+            [("__name__", "traces_spanmetrics_latency_count"), ("service", &format!("s{n}"))];
+        let series = state.stored.series(&count).expect("a histogram");
+        assert_eq!((series.markers().len(), series.increase()), (5, 7.0), "{n}");
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_slower_than_the_interval_gets_every_label_set_in_turn() {
     const N: usize = 12;

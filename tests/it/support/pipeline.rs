@@ -8,7 +8,7 @@ use std::time::Duration;
 use spanmill::batch::{Batch, Bounds, BucketCount, Exemplar, Range, Row, Table, Total, push_label};
 use spanmill::clock::Clock;
 use spanmill::collect::{Catalog, Collected, Settings};
-use spanmill::ledger::{self, Families, Naming, Tenant};
+use spanmill::ledger::{self, Families, Naming, Rules, Tenant};
 use spanmill::remote_write::client::Client;
 use spanmill::remote_write::{Endpoint, EndpointSettings, Outlet};
 use spanmill::telemetry::{Dropped, Telemetry};
@@ -28,6 +28,8 @@ pub(crate) const CALLS: &str = "traces_spanmetrics_calls_total";
 pub(crate) struct Pipeline {
     tenant: Tenant,
     catalog: Catalog,
+    of_ledger: ledger::Settings,
+    n_reloads: u64,
     telemetry: Telemetry,
     outlets: Vec<Outlet>,
     names: Vec<String>,
@@ -70,10 +72,11 @@ impl Pipeline {
             naming: naming.into(),
             ..Default::default()
         };
-        let bounds = Bounds { span_metrics: vec![0.1, 1.0], service_graphs: vec![0.1] };
         Self {
             catalog: Catalog::new(&settings, &id),
-            tenant: Tenant::new(id, of_ledger, &bounds, [1, 2, 3, 4]),
+            tenant: Tenant::new(id, of_ledger.clone(), &bounds(0), [1, 2, 3, 4]),
+            of_ledger,
+            n_reloads: 0,
             telemetry: Telemetry::new(),
             outlets: Vec::new(),
             names: Vec::new(),
@@ -97,7 +100,7 @@ impl Pipeline {
             self.telemetry.remote_write.clone(),
             clock,
         );
-        self.outlets.push(Arc::new(endpoint).open(tenant, usize::MAX));
+        self.outlets.push(Arc::new(endpoint).open(tenant));
     }
 
     /// So many spans of half a second of a service, 1 s after the last tick.
@@ -136,6 +139,22 @@ impl Pipeline {
         let buckets = vec![BucketCount { bucket: 1, count: Total::of(n) }];
         let batch = Batch { text, rows: vec![row], buckets, exemplars, ..Batch::default() };
         self.tenant.apply(&batch, since_epoch(self.now_ms + 1000));
+    }
+
+    /// A reload with other buckets, and its tick for every endpoint.
+    pub(crate) fn restart_histograms(&mut self) {
+        self.n_reloads += 1;
+        let rules = Rules {
+            generation: self.n_reloads,
+            settings: self.of_ledger.clone(),
+            bounds: bounds(self.n_reloads),
+            made: [true; Table::ALL.len()],
+        };
+        assert!(self.tenant.follow(&rules, self.n_reloads, since_epoch(self.now_ms + 1000)));
+        for taken in self.tenant.taken_before(i64::MAX) {
+            let collected = self.catalog.collect(taken);
+            self.post(&collected);
+        }
     }
 
     /// Hands the next tick to every endpoint.
@@ -195,6 +214,12 @@ impl Pipeline {
         let closing = self.outlets.into_iter().map(Outlet::close);
         closing.collect::<tokio::task::JoinSet<()>>().join_all().await;
     }
+}
+
+/// Half a second is in the second bucket; every other reload has another bound.
+fn bounds(n_reloads: u64) -> Bounds {
+    let second = if n_reloads.is_multiple_of(2) { 1.0 } else { 2.0 };
+    Bounds { span_metrics: vec![0.1, second], service_graphs: vec![0.1] }
 }
 
 fn since_epoch(ms: i64) -> Duration {
