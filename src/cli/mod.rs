@@ -7,6 +7,7 @@ mod check_config;
 mod completion;
 pub mod replay;
 pub mod run;
+mod sending;
 
 use crate::telemetry::COMMIT;
 use std::ffi::OsString;

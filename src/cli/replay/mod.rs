@@ -6,7 +6,6 @@
 //!   -> remote: sent to a service, one after the other, again where it asks for that
 //! ```
 
-mod connection;
 mod counted;
 mod edges;
 mod figures;
@@ -25,9 +24,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::sending::Target;
 use super::{ConfigArguments, EXIT_TROUBLE, print, tell, usage};
 use crate::config::Loaded;
-use connection::Target;
 use counted::Counted;
 use local::Local;
 use reading::{Read, Reading};

@@ -19,7 +19,7 @@ const PREFIX: usize = 5;
 
 /// Where `--to` points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     pub(super) protocol: Protocol,
     authority: String,
     path: String,
@@ -32,7 +32,7 @@ pub(super) enum Protocol {
 }
 
 impl Target {
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(in crate::cli) fn parse(url: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected http://HOST:PORT[/v1/traces] or grpc://HOST:PORT";
         let uri: Uri = url.parse().map_err(|e| format!("{url:?}: {e}, {EXPECTED}"))?;
         let (protocol, port, path) = match uri.scheme_str() {
@@ -67,7 +67,7 @@ pub(super) struct Answer {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectionError {
+pub(in crate::cli) enum ConnectionError {
     /// No byte was sent.
     #[error("can't reach {authority}: {reason}")]
     Unreachable { authority: String, reason: String },
