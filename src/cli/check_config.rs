@@ -20,6 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) fn main(arguments: Arguments) -> ExitCode {
     let inputs = Inputs {
+        built_in: "",
         file: arguments.file,
         environment: std::env::vars_os().collect(),
         set: arguments.set,

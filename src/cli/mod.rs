@@ -92,6 +92,7 @@ impl ConfigArguments {
     /// The configuration, or the exit code after what is wrong with it was told.
     pub fn load(&self, remote_write: &[String]) -> Result<config::Loaded, ExitCode> {
         load(&config::Inputs {
+            built_in: "",
             file: self.config.clone(),
             environment: std::env::vars_os().collect(),
             set: self.set.clone(),

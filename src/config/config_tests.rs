@@ -114,7 +114,7 @@ fn load_all(text: Option<&str>, env: &[(&str, &str)], set: &[&str]) -> Result<Lo
             .map(|(name, value)| (OsString::from(name), OsString::from(value)))
             .collect(),
         set: set.iter().map(|text| (*text).to_owned()).collect(),
-        remote_write: Vec::new(),
+        ..Inputs::default()
     };
     load(&inputs).map_err(|problems| {
         problems.to_string().replace(&format!("{}/", folder.path().display()), "") + "\n"

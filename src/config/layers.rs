@@ -1,4 +1,4 @@
-//! The layers: defaults < file < environment < `--set`, and the endpoints of `--remote-write`.
+//! The layers: defaults < a command's own < file < environment < `--set`, and the endpoints of `--remote-write`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,6 +17,8 @@ const MAX_SEGMENTS: usize = 16;
 /// Where a configuration is read from.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
+    /// What a command has instead of the defaults; empty = nothing.
+    pub built_in: &'static str,
     /// `None` = no file.
     pub file: Option<PathBuf>,
     /// All of the environment; `SPANMILL__A__B` counts, its keys in lower case.
@@ -30,6 +32,12 @@ pub struct Inputs {
 /// All layers in one: complete, and well formed where `problems` has nothing to say.
 pub(crate) fn merge(inputs: &Inputs, problems: &mut Problems) -> Node {
     let mut builder = config::Config::builder().add_source(Layer(schema::defaults(schema::ROOT)));
+    let origin = problems.origin(Origin::Named("built in".to_owned()));
+    if !inputs.built_in.is_empty()
+        && let Some(root) = yaml::parse(inputs.built_in, origin, problems)
+    {
+        builder = builder.add_source(Layer::checked(root, problems));
+    }
     let file = inputs.file.as_deref().and_then(|path| read_file(path, problems));
     if let Some(root) = file.and_then(|(origin, text)| yaml::parse(&text, origin, problems)) {
         builder = builder.add_source(Layer::checked(root, problems));

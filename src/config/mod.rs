@@ -39,6 +39,7 @@ pub use layers::Inputs;
 pub use problem::{Problem, Problems};
 pub use reload::{Current, InForce, Look, PerTenant};
 pub use tenants::TenantSettings;
+pub(crate) use values::duration;
 
 /// What the program needs to know, each module's part in its own type.
 #[derive(Debug, Clone)]
