@@ -4,4 +4,4 @@ mod pipelines;
 mod reload;
 mod service;
 
-pub use service::{App, Bound};
+pub use service::{App, Bound, Reading};

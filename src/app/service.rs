@@ -146,7 +146,29 @@ impl App {
     }
 }
 
+/// What can be read of a service while it runs.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub grpc: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    /// The ticks as they are collected.
+    pub collections: Arc<Collections>,
+    /// What each tenant has counted.
+    pub tenants: Arc<Tenants>,
+}
+
 impl Bound {
+    pub fn reading(&self) -> Reading {
+        Reading {
+            grpc: self.listeners.grpc_addr(),
+            http: self.listeners.http_addr(),
+            admin: self.admin.as_ref().and_then(|listener| listener.local_addr().ok()),
+            collections: Arc::clone(&self.app.collections),
+            tenants: Arc::clone(&self.app.tenants),
+        }
+    }
+
     /// Serves until `stop`, then drains.
     pub async fn run(self, stop: CancellationToken) {
         let Self { app, listeners, admin } = self;
