@@ -79,5 +79,7 @@ pub mod admin;
 
 pub mod config;
 
+pub mod demo;
+
 pub mod app;
 pub mod cli;

@@ -84,7 +84,7 @@ fn the_exit_code_is_0_for_what_was_asked_for_and_64_for_wrong_usage() {
     assert_eq!(exit_code("spanmill check-config --set a.b=1"), code(64));
     assert_eq!(exit_code("spanmill run --config /nonexistent"), code(64));
     assert_eq!(exit_code("spanmill --no-such-flag"), code(64));
-    assert_eq!(exit_code("spanmill demo --seed 4"), code(64));
+    assert_eq!(exit_code("spanmill demo --rate 0"), code(64));
     assert_eq!(exit_code("spanmill load"), code(64));
 }
 

@@ -5,6 +5,7 @@
 
 mod check_config;
 mod completion;
+pub mod demo;
 pub mod replay;
 pub mod run;
 mod sending;
@@ -48,8 +49,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Prints the completions of a shell.
     Completion(completion::Arguments),
-    #[command(hide = true, disable_help_flag = true)]
-    Demo(NotYet),
+    /// A shop whose spans the service counts, both in one process, and a ledger that compares.
+    Demo(demo::Arguments),
     #[command(hide = true, disable_help_flag = true)]
     Load(NotYet),
 }
@@ -83,7 +84,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Replay(arguments)) => replay::main(&arguments),
         Some(Command::CheckConfig(arguments)) => check_config::main(arguments),
         Some(Command::Completion(arguments)) => completion::main(&arguments),
-        Some(Command::Demo(_)) => usage("demo: not in this version"),
+        Some(Command::Demo(arguments)) => demo::main(&arguments),
         Some(Command::Load(_)) => usage("load: not in this version"),
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -37,13 +38,9 @@ pub(super) fn main(arguments: &Arguments) -> ExitCode {
 fn run(loaded: Loaded) -> ExitCode {
     logs();
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(e) => return trouble(&e.into()),
+        Err(e) => return trouble(&e),
     };
     let served = runtime.block_on(async {
         let bound = App::build(loaded)?.bind().await?;
@@ -56,6 +53,15 @@ fn run(loaded: Loaded) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => trouble(&e),
     }
+}
+
+/// The service's.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
+    Ok(runtime?)
 }
 
 /// As far as the system lets us: the usual soft limit is there for programs that use `select`, and is
@@ -85,7 +91,7 @@ fn logs() {
 }
 
 /// Cancelled by SIGTERM and SIGINT; a second signal ends the process at once.
-fn stop_signal() -> std::io::Result<CancellationToken> {
+pub(super) fn stop_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

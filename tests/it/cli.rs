@@ -127,7 +127,23 @@ async fn usage_is_told_in_a_line_with_exit_code_64() {
             "unrecognized subcommand 'chek-config'; a similar subcommand exists: 'check-config'",
         ),
         ("--confg x", "unexpected argument '--confg' found; a similar argument exists: '--config'"),
-        ("demo", "demo: not in this version"),
+        ("load", "load: not in this version"),
+        (
+            "demo --speed 0",
+            "invalid value '0' for '--speed <X>': expected a number above 0, at most 1000",
+        ),
+        (
+            "demo --duration soon",
+            "invalid value 'soon' for '--duration <D>': expected a duration such as 30s or 10m",
+        ),
+        (
+            "demo --to https://h:1",
+            "--to: \"https://h:1\": unknown scheme, expected http://HOST:PORT[/v1/traces] or grpc://HOST:PORT",
+        ),
+        (
+            "demo --to http://h --remote-write http://h",
+            "the argument '--to <URL>' cannot be used with '--remote-write <URL>'",
+        ),
         ("replay", "the following required arguments were not provided: <FILE>..."),
         (
             "replay x --to https://h:1",
@@ -151,7 +167,9 @@ async fn version_help_and_completion_go_to_stdout() {
     assert!(version.code == Some(0) && pattern.is_match(&version.stdout), "{version:?}");
     let help = spanmill(&["--help"]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in ["replay", "check-config", "completion", "--config", "--set", "--remote-write"] {
+    for word in
+        ["replay", "demo", "check-config", "completion", "--config", "--set", "--remote-write"]
+    {
         assert!(help.stdout.contains(word), "{word} is missing in {}", help.stdout);
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

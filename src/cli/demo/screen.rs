@@ -1,0 +1,104 @@
+//! The table on the terminal: redrawn in place, or block by block where there is no terminal.
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write, stdout};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::termios::tcgetwinsize;
+
+use super::counted::{Counted, Sums};
+use super::work::Progress;
+use crate::app::Reading;
+use crate::clock::Clock;
+use crate::demo::{EdgeRow, Figures, ServiceRow, Table, scene};
+use crate::series::histogram_quantile;
+
+/// Rates are those of so many seconds.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The cursor to the upper left, and nothing below it.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+pub(super) struct Screen {
+    first: String,
+    /// Ticks, the newest last; before all of them the time when nothing had come.
+    ticks: VecDeque<Counted>,
+    is_terminal: bool,
+}
+
+impl Screen {
+    pub(super) fn new(reading: &Reading) -> Self {
+        let shown = |at: Option<SocketAddr>| at.map_or_else(String::new, |at| at.to_string());
+        let [grpc, http, admin] = [reading.grpc, reading.http, reading.admin].map(shown);
+        let first = format!("spanmill demo: grpc {grpc}, http {http}, admin {admin}");
+        let start = Counted { at: Clock::default().now(), ..Counted::default() };
+        Self { first, ticks: VecDeque::from([start]), is_terminal: stdout().is_terminal() }
+    }
+
+    /// The newest tick, if there is one, and where the script is.
+    pub(super) fn show(&mut self, newest: Option<Counted>, progress: &Progress) {
+        if let Some(newest) = newest
+            && self.ticks.back().is_some_and(|last| last.at < newest.at)
+        {
+            self.ticks.push_back(newest);
+        }
+        let end = self.ticks.back().map_or(Duration::ZERO, |last| last.at);
+        while self.ticks.get(1).is_some_and(|second| second.at + WINDOW <= end) {
+            self.ticks.pop_front();
+        }
+        let table = match (self.ticks.front(), self.ticks.back()) {
+            (Some(first), Some(last)) => table(first, last),
+            _ => Table::default(),
+        };
+        let at = progress.script_time();
+        let text = table.render(&self.first, scene(at), at);
+        if self.is_terminal {
+            let rows = tcgetwinsize(stdout()).map_or(usize::MAX, |size| size.ws_row.into());
+            let text: Vec<&str> = text.lines().take(rows.max(2) - 1).collect();
+            print_line(&format!("{CLEAR}{}", text.join("\n")));
+        } else {
+            print_line(&text);
+        }
+    }
+}
+
+/// A closed pipe is found at the verdict.
+pub(super) fn print_line(line: &str) {
+    writeln!(stdout().lock(), "{line}").ok();
+}
+
+/// What came between two ticks.
+fn table(first: &Counted, last: &Counted) -> Table {
+    let seconds = last.at.saturating_sub(first.at).as_secs_f64();
+    let services = last.services.iter().map(|(name, sums)| {
+        let before = first.services.get(name).cloned().unwrap_or_default();
+        let at = |i: usize| before.buckets.get(i).copied().unwrap_or_default();
+        let buckets: Vec<f64> = sums.buckets.iter().enumerate().map(|(i, n)| n - at(i)).collect();
+        let Sums { calls, errors, .. } = *sums;
+        ServiceRow {
+            name: name.clone(),
+            figures: figures(calls - before.calls, errors - before.errors, seconds),
+            quantiles: [0.5, 0.95, 0.99].map(|q| histogram_quantile(q, &last.bounds, &buckets)),
+        }
+    });
+    let edges = last.books.edges.iter().map(|(key, [requests, failed])| {
+        let [client, server, _] = key;
+        let before = first.books.edges.get(key).copied().unwrap_or_default();
+        EdgeRow {
+            client: client.clone(),
+            server: server.clone(),
+            figures: figures(requests - before[0], failed - before[1], seconds),
+        }
+    });
+    Table {
+        services: services.collect(),
+        edges: edges.collect(),
+        n_series: last.n_series,
+        series_limit: last.series_limit,
+    }
+}
+
+fn figures(calls: f64, errors: f64, seconds: f64) -> Figures {
+    let share = |n: f64, of: f64| if of > 0.0 { n / of } else { 0.0 };
+    Figures { rate: share(calls, seconds), errors: share(errors, calls) }
+}
