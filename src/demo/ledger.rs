@@ -150,3 +150,49 @@ impl fmt::Display for Verdict {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn books(calls: f64, [requests, failed]: [f64; 2]) -> Books {
+        let span = ["cart", "GET /", "SPAN_KIND_SERVER", "STATUS_CODE_UNSET"].map(str::to_owned);
+        let edge = ["web", "cart", ""].map(str::to_owned);
+        Books {
+            spans: BTreeMap::from([(span, calls)]),
+            edges: BTreeMap::from([(edge, [requests, failed])]),
+        }
+    }
+
+    #[test]
+    fn books_that_agree_have_no_differences() {
+        let books = books(7.0, [7.0, 2.0]);
+        let verdict = Verdict::new((&books, 9), (&books, 9));
+        let expected = "ledger: sent 9 spans, counted 9, edges 1 of 1, differences 0";
+        assert_eq!(verdict.to_string(), expected);
+    }
+
+    #[test]
+    fn each_figure_that_differs_is_a_difference() {
+        let (made, counted) = (books(7.0, [7.0, 2.0]), books(6.0, [6.0, 1.0]));
+        let verdict = Verdict::new((&made, 9), (&counted, 8));
+        expect![[r#"
+            spans: sent 9, counted 8
+            cart GET / SPAN_KIND_SERVER STATUS_CODE_UNSET: made 7, counted 6
+            web -> cart requests: made 7, counted 6
+            web -> cart failed: made 2, counted 1"#]]
+        .assert_eq(&verdict.differences.join("\n"));
+        assert_eq!(verdict.n_edges, [0, 1]);
+    }
+
+    #[test]
+    fn what_only_one_of_them_has_is_a_difference() {
+        let (some, none) = (books(1.0, [1.0, 0.0]), Books::default());
+        for (made, counted, edges) in [(&some, &none, 1), (&none, &some, 0)] {
+            let verdict = Verdict::new((made, 1), (counted, 1));
+            assert_eq!((verdict.differences.len(), verdict.n_edges), (2, [0, edges]));
+        }
+    }
+}

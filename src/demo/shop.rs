@@ -124,3 +124,137 @@ impl Shop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::script::LOOP;
+    use super::super::topology::Way;
+    use super::*;
+
+    /// Everything that a shop makes while the script plays once.
+    fn traces(settings: Settings) -> (Shop, Vec<Trace>) {
+        let mut shop = Shop::new(settings);
+        let mut traces = Vec::new();
+        while shop.script_time() < LOOP {
+            traces.extend(shop.step());
+        }
+        traces.extend(shop.close());
+        (shop, traces)
+    }
+
+    const FAST: Settings = Settings { seed: 1, rate: 40.0, speed: 20.0 };
+
+    #[test]
+    fn the_same_seed_makes_the_same_books_and_another_seed_others() {
+        let books = |seed| traces(Settings { seed, ..FAST }).0.books;
+        assert_eq!(books(1), books(1));
+        assert_ne!(books(1), books(2));
+    }
+
+    #[test]
+    fn the_first_second_has_every_service_and_every_edge() {
+        let mut shop = Shop::new(Settings { rate: 0.001, ..FAST });
+        (0..10).for_each(|_| drop(shop.step()));
+        let services: BTreeSet<&String> = shop.books.spans.keys().map(|[name, ..]| name).collect();
+        assert_eq!(services.len(), 14, "{services:?}");
+        let (whole, _) = traces(FAST);
+        assert!(shop.books.edges.len() >= 24, "{:?}", shop.books.edges);
+        assert_eq!(whole.books.edges.len(), 26, "{:?}", whole.books.edges);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_all_traces_that_are_made() {
+        let (_, traces) = traces(FAST);
+        let journeys =
+            traces.iter().filter(|trace| matches!(trace.calls[0].operation.way, Way::Http { .. }));
+        let n: f64 = journeys.map(|trace| f64::from(trace.weight)).sum();
+        let expected = FAST.rate * LOOP.as_secs_f64() / FAST.speed;
+        assert!((n / expected - 1.0).abs() < 0.15, "{n}, expected some {expected}");
+    }
+
+    #[test]
+    fn a_trace_is_booked_as_often_as_it_weighs() {
+        let (shop, traces) = traces(FAST);
+        let of = |name: &str| {
+            let calls = shop.books.spans.iter().filter(|([_, found, ..], _)| found == name);
+            calls.map(|(_, n)| n).sum::<f64>()
+        };
+        let n_sent = traces.iter().filter(|trace| trace.weight == 4).count();
+        assert!(n_sent > 10, "{n_sent}");
+        assert_eq!(of("GET /suggest"), 4.0 * n_sent as f64);
+    }
+
+    #[test]
+    fn every_reader_reads_every_message_once() {
+        let (shop, traces) = traces(FAST);
+        let n_sent = traces.iter().flat_map(Trace::messages).count() as f64;
+        assert!(n_sent > 20.0);
+        for reader in ["fraud", "accounting", "email"] {
+            let edge = ["checkout", reader, "messaging_system"].map(str::to_owned);
+            assert_eq!(shop.books.edges[&edge][0], n_sent, "{reader}");
+        }
+        let batches = traces.iter().map(|trace| trace.calls[0].messages.len());
+        assert!(batches.clone().max().is_some_and(|most| (2..=BATCH_MAX).contains(&most)));
+    }
+
+    /// What the demo's settings have as `wait`, with room for a busy machine.
+    #[test]
+    fn readers_never_lag_for_longer_than_the_service_waits() {
+        for reader in &READERS {
+            assert!(reader.lag < reader.lag_behind && reader.lag_behind + STEP < STEP * 10);
+        }
+    }
+
+    #[test]
+    fn each_fault_shows_where_the_script_says_and_nowhere_else() {
+        let (mut shop, mut shares) = (Shop::new(Settings { speed: 2.0, ..FAST }), Vec::new());
+        for at in super::super::script::SCENES.iter().skip(1).map(|scene| scene.from).chain([LOOP])
+        {
+            let before = shop.books.clone();
+            while shop.script_time() < at {
+                shop.step();
+            }
+            let figures = |edge: [&str; 2]| {
+                let of = |books: &Books| {
+                    let mut found = books
+                        .edges
+                        .iter()
+                        .filter(|([client, server, _], _)| [client, server] == edge);
+                    found.next().map_or([0.0; 2], |(_, figures)| *figures)
+                };
+                let [now, then] = [of(&shop.books), of(&before)];
+                [now[0] - then[0], now[1] - then[1]]
+            };
+            let [payments, declined] = figures(["checkout", "payment"]);
+            let [asked, missing] = figures(["catalog", "valkey"]);
+            let [behind, _] = figures(["catalog", "catalog-db"]);
+            shares.push([declined / payments, missing / asked, behind / asked]);
+        }
+        for (scene, [declined, missing, behind]) in shares.into_iter().enumerate() {
+            let expected = [if scene == 2 { 0.26 } else { 0.01 }, f64::from(scene == 3)];
+            assert!((declined - expected[0]).abs() < 0.08, "scene {scene}: {declined}");
+            assert_eq!(missing, expected[1], "scene {scene}");
+            let expected = if scene == 3 { 1.0 } else { 0.15 };
+            assert!((behind - expected).abs() < 0.06, "scene {scene}: {behind}");
+        }
+    }
+
+    #[test]
+    fn a_canary_is_slow_and_ids_stand_in_names_while_the_script_says() {
+        let (_, traces) = traces(FAST);
+        let calls: Vec<_> = traces.iter().flat_map(|trace| &trace.calls).collect();
+        let mean_ms = |is_canary: bool| {
+            let of_checkout = calls.iter().filter(|call| {
+                call.operation.name == "shop.Checkout/PlaceOrder"
+                    && call.callee.is_some_and(|callee| callee.is_canary == is_canary)
+            });
+            let all: Vec<u64> = of_checkout.map(|call| call.served[1] - call.served[0]).collect();
+            all.iter().sum::<u64>() as f64 / all.len() as f64 / 1e6
+        };
+        assert!(mean_ms(true) > 1.8 * mean_ms(false), "{} {}", mean_ms(true), mean_ms(false));
+        let with_ids = calls.iter().filter(|call| call.subject_in_name).count();
+        assert!(with_ids > 5 && with_ids < calls.len() / 10, "{with_ids}");
+    }
+}

@@ -152,3 +152,85 @@ fn key_values(attributes: Vec<(&'static str, Value)>) -> Vec<KeyValue> {
     };
     attributes.into_iter().map(key_value).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::shop::{Settings, Shop};
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    fn resource_spans() -> Vec<ResourceSpans> {
+        let mut shop = Shop::new(Settings { seed: 3, rate: 100.0, speed: 100.0 });
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            let Request { body, n_spans } = request(&shop.step(), NOW);
+            let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+            let spans = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+            assert_eq!(spans.map(|scope| scope.spans.len() as u64).sum::<u64>(), n_spans);
+            all.extend(request.resource_spans);
+        }
+        all
+    }
+
+    fn spans(all: &[ResourceSpans]) -> impl Iterator<Item = &Span> {
+        all.iter().flat_map(|r| &r.scope_spans).flat_map(|scope| &scope.spans)
+    }
+
+    #[test]
+    fn a_trace_ends_now_and_its_spans_lie_within_their_parents() {
+        let all = resource_spans();
+        let now = u64::try_from(NOW.as_nanos()).unwrap();
+        for span in spans(&all) {
+            assert!(span.start_time_unix_nano < span.end_time_unix_nano, "{}", span.name);
+            if span.parent_span_id.is_empty() {
+                assert_eq!(span.end_time_unix_nano, now, "{}", span.name);
+                continue;
+            }
+            let parent = spans(&all).find(|other| other.span_id == span.parent_span_id).unwrap();
+            assert_eq!(parent.trace_id, span.trace_id);
+            assert!(parent.start_time_unix_nano <= span.start_time_unix_nano, "{}", span.name);
+            assert!(span.end_time_unix_nano <= parent.end_time_unix_nano, "{}", span.name);
+        }
+    }
+
+    #[test]
+    fn ids_are_there_once() {
+        let all = resource_spans();
+        let ids: BTreeSet<_> = spans(&all).map(|span| &span.span_id).collect();
+        assert_eq!(ids.len(), spans(&all).count());
+    }
+
+    #[test]
+    fn the_conventions_are_those_of_the_service() {
+        let all = resource_spans();
+        let keys = |service: &str| -> BTreeSet<&str> {
+            let is_its = |r: &&ResourceSpans| {
+                let attributes = &r.resource.as_ref().unwrap().attributes;
+                let name = attributes.iter().find(|a| a.key == "service.name").unwrap();
+                let name = name.value.clone().unwrap().value.unwrap();
+                name == Value::StringValue(service.to_owned())
+            };
+            let scopes = all.iter().filter(is_its).flat_map(|r| &r.scope_spans);
+            let spans = scopes.flat_map(|scope| &scope.spans);
+            spans.flat_map(|span| &span.attributes).map(|a| a.key.as_str()).collect()
+        };
+        let (old, new) = (keys("inventory"), keys("catalog"));
+        for (was, is) in [
+            ("http.method", "http.request.method"),
+            ("http.status_code", "http.response.status_code"),
+            ("db.system", "db.system.name"),
+            ("net.peer.name", "server.address"),
+        ] {
+            assert!(old.contains(was) && !old.contains(is), "{old:?}");
+            assert!(new.contains(is) && !new.contains(was), "{new:?}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_a_threshold() {
+        assert_eq!([1, 2, 4, 16].map(trace_state), ["", "ot=th:8", "ot=th:c", "ot=th:f"]);
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::app::Reading;
 use crate::collect::{Block, Table, View};
 use crate::demo::Books;
-use crate::ledger::Processor;
+use crate::ledger::{Counts, Processor};
 use crate::tenant::TenantId;
 
 const ERROR: &str = "STATUS_CODE_ERROR";
@@ -40,7 +40,10 @@ impl Counted {
     pub(super) fn read(reading: &Reading) -> Option<Self> {
         let tenant = TenantId::single();
         let counts = reading.tenants.get(&tenant)?.counts();
-        let view = reading.collections.view(&tenant)?;
+        Some(Self::of(&reading.collections.view(&tenant)?, &counts))
+    }
+
+    fn of(view: &View, counts: &Counts) -> Self {
         let mut counted = Self {
             at: Duration::from_millis(u64::try_from(view.snapshot.at_ms).unwrap_or_default()),
             n_spans: counts.tallies.counted(Processor::SpanMetrics),
@@ -49,12 +52,12 @@ impl Counted {
             ..Self::default()
         };
         for table in Table::ALL {
-            for (slot, block) in live(&view, table) {
+            for (slot, block) in live(view, table) {
                 counted.n_series += view.specs[table as usize].len() as u64;
-                counted.add(&view, table, slot, block);
+                counted.add(view, table, slot, block);
             }
         }
-        Some(counted)
+        counted
     }
 
     fn add(&mut self, view: &View, table: Table, slot: u32, block: &Block) {
@@ -102,3 +105,7 @@ fn labels<const N: usize>(block: &Block, names: [&str; N]) -> [String; N] {
         found.map_or_else(String::new, |(_, value)| value.to_owned())
     })
 }
+
+#[cfg(test)]
+#[path = "counted_tests.rs"]
+mod tests;
