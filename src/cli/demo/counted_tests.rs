@@ -2,8 +2,8 @@
 //! changed on the way is found.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message;
 
 use super::super::settings;
@@ -107,19 +107,17 @@ fn a_span_that_is_counted_twice_is_a_difference_whatever_its_kind() {
 
 #[test]
 fn a_status_a_name_a_weight_and_a_link_that_change_are_differences() {
-    let changes: [(SpanKind, fn(&mut Span)); 4] = [
-        (SpanKind::Server, |span| span.status = Some(failed())),
-        (SpanKind::Client, |span| span.name.push('s')),
-        (SpanKind::Server, |span| span.trace_state = "ot=th:8".to_owned()),
-        (SpanKind::Consumer, |span| span.links.clear()),
-    ];
-    for (kind, change) in changes {
+    let differ = |kind, change: fn(&mut Span)| {
         let verdict = verdict(once(kind, |spans, at| change(&mut spans[at])));
         assert_eq!(verdict.n_counted, verdict.n_sent);
         assert!(!verdict.differences.is_empty(), "{kind:?}");
-    }
+    };
+    differ(SpanKind::Server, |span| span.status = Some(failed()));
+    differ(SpanKind::Client, |span| span.name.push('s'));
+    differ(SpanKind::Server, |span| span.trace_state = "ot=th:8".to_owned());
+    differ(SpanKind::Consumer, |span| span.links.clear());
 }
 
-fn failed() -> opentelemetry_proto::tonic::trace::v1::Status {
-    opentelemetry_proto::tonic::trace::v1::Status { code: 2, message: String::new() }
+fn failed() -> Status {
+    Status { code: 2, message: String::new() }
 }

@@ -25,6 +25,7 @@ use crate::config::{self, Inputs, Loaded};
 use crate::demo::{RATE_MAX, Settings};
 use work::Work;
 
+const SECOND: Duration = Duration::from_secs(1);
 const SETTINGS: &str = include_str!("../../../config/demo.yaml");
 
 #[derive(Debug, Args)]
@@ -99,21 +100,22 @@ fn logs() {
 async fn elsewhere(work: Work, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let progress = work.progress();
     let mut working = tokio::spawn(work.run(stop));
-    let work = shown(&mut working, || screen::print_line(&progress.line())).await?;
+    let work = shown(&mut working, SECOND, || screen::print_line(&progress.line())).await?;
     Ok(super::print(&format!("ledger: sent {} spans, not compared\n", work.n_sent())))
 }
 
-/// Something every second until the work is done.
+/// Shows something again and again until the work is done.
 async fn shown(
     working: &mut JoinHandle<anyhow::Result<Work>>,
+    every: Duration,
     mut show: impl FnMut(),
 ) -> anyhow::Result<Work> {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut looks = tokio::time::interval(every);
     loop {
         tokio::select! {
             biased;
             work = &mut *working => return work.context("the shop ends")?,
-            _ = seconds.tick() => show(),
+            _ = looks.tick() => show(),
         }
     }
 }

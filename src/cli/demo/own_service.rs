@@ -44,7 +44,8 @@ pub(super) async fn run(
     let work = Work::new(shop, target, arguments.duration);
     let (mut screen, progress) = (Screen::new(&reading), work.progress());
     let mut working = tokio::spawn(work.run(stop));
-    let work = shown(&mut working, || screen.show(Counted::read(&reading), &progress)).await?;
+    let look = || screen.show(Counted::read(&reading), &progress);
+    let work = shown(&mut working, LOOK_EVERY, look).await?;
 
     let counted = settled(&reading, waits).await;
     let verdict = Verdict::new((work.books(), work.n_sent()), (&counted.books, counted.n_spans));

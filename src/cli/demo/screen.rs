@@ -24,6 +24,7 @@ pub(super) struct Screen {
     /// Ticks, the newest last; before all of them the time when nothing had come.
     ticks: VecDeque<Counted>,
     is_terminal: bool,
+    has_begun: bool,
 }
 
 impl Screen {
@@ -32,16 +33,19 @@ impl Screen {
         let [grpc, http, admin] = [reading.grpc, reading.http, reading.admin].map(shown);
         let first = format!("spanmill demo: grpc {grpc}, http {http}, admin {admin}");
         let start = Counted { at: Clock::default().now(), ..Counted::default() };
-        Self { first, ticks: VecDeque::from([start]), is_terminal: stdout().is_terminal() }
+        let is_terminal = stdout().is_terminal();
+        Self { first, ticks: VecDeque::from([start]), is_terminal, has_begun: false }
     }
 
-    /// The newest tick, if there is one, and where the script is.
+    /// The newest tick, once, and where the script is; before there is one that nothing is there yet.
     pub(super) fn show(&mut self, newest: Option<Counted>, progress: &Progress) {
-        if let Some(newest) = newest
-            && self.ticks.back().is_some_and(|last| last.at < newest.at)
-        {
-            self.ticks.push_back(newest);
+        let shown = self.ticks.back().map(|last| last.at);
+        match newest {
+            Some(newest) if shown < Some(newest.at) => self.ticks.push_back(newest),
+            None if !self.has_begun => {}
+            _ => return,
         }
+        self.has_begun = true;
         let end = self.ticks.back().map_or(Duration::ZERO, |last| last.at);
         while self.ticks.get(1).is_some_and(|second| second.at + WINDOW <= end) {
             self.ticks.pop_front();
@@ -53,9 +57,13 @@ impl Screen {
         let at = progress.script_time();
         let text = table.render(&self.first, scene(at), at);
         if self.is_terminal {
-            let rows = tcgetwinsize(stdout()).map_or(usize::MAX, |size| size.ws_row.into());
-            let text: Vec<&str> = text.lines().take(rows.max(2) - 1).collect();
-            print_line(&format!("{CLEAR}{}", text.join("\n")));
+            let size = tcgetwinsize(stdout()).ok().filter(|size| size.ws_row > 1);
+            let (rows, columns) = size.map_or((usize::MAX, usize::MAX), |size| {
+                (usize::from(size.ws_row) - 1, size.ws_col.into())
+            });
+            let cut = |line: &str| line.chars().take(columns).collect::<String>();
+            let lines: Vec<String> = text.lines().take(rows).map(cut).collect();
+            print_line(&format!("{CLEAR}{}", lines.join("\n")));
         } else {
             print_line(&text);
         }
