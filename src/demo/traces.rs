@@ -11,7 +11,7 @@ use super::topology::{CANARY, Fault, Node, Operation, Service, Step};
 /// Of what is read from the cache.
 const MISSES: f64 = 0.15;
 /// The canary's own work, compared with that of the version before it.
-const CANARY_SLOWER: f64 = 4.0;
+const CANARY_SLOWER: f64 = 5.0;
 /// A cache that is down is given up after so long.
 const CACHE_TIMEOUT_MS: f64 = 25.0;
 /// The longest own work, compared with the median.

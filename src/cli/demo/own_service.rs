@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::counted::Counted;
-use super::screen::Screen;
+use super::screen::{Screen, print_line};
 use super::work::Work;
 use super::{Arguments, settings, shown};
 use crate::app::{App, Bound, Reading};
@@ -47,6 +47,7 @@ pub(super) async fn run(
     let look = || screen.show(Counted::read(&reading), &progress);
     let work = shown(&mut working, LOOK_EVERY, look).await?;
 
+    print_line("the shop has closed, the service waits for what may still come");
     let counted = settled(&reading, waits).await;
     let verdict = Verdict::new((work.books(), work.n_sent()), (&counted.books, counted.n_spans));
     // The last samples go out before the last word.
