@@ -79,6 +79,8 @@ pub mod admin;
 
 pub mod config;
 
+pub mod dashboards;
+
 pub mod demo;
 
 pub mod app;

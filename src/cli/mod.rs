@@ -5,6 +5,7 @@
 
 mod check_config;
 mod completion;
+mod dashboards;
 pub mod demo;
 pub mod replay;
 pub mod run;
@@ -47,6 +48,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Prints the effective configuration, or everything that is wrong with it.
     CheckConfig(check_config::Arguments),
+    /// Writes Grafana's dashboards, rules, alerts and provisioning into a folder.
+    Dashboards(dashboards::Arguments),
     /// Prints the completions of a shell.
     Completion(completion::Arguments),
     /// A shop whose spans the service counts, both in one process, and a ledger that compares.
@@ -83,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Run(arguments)) => run::main(&arguments),
         Some(Command::Replay(arguments)) => replay::main(&arguments),
         Some(Command::CheckConfig(arguments)) => check_config::main(arguments),
+        Some(Command::Dashboards(arguments)) => dashboards::main(&arguments),
         Some(Command::Completion(arguments)) => completion::main(&arguments),
         Some(Command::Demo(arguments)) => demo::main(&arguments),
         Some(Command::Load(_)) => usage("load: not in this version"),

@@ -167,9 +167,16 @@ async fn version_help_and_completion_go_to_stdout() {
     assert!(version.code == Some(0) && pattern.is_match(&version.stdout), "{version:?}");
     let help = spanmill(&["--help"]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for word in
-        ["replay", "demo", "check-config", "completion", "--config", "--set", "--remote-write"]
-    {
+    for word in [
+        "replay",
+        "demo",
+        "check-config",
+        "dashboards",
+        "completion",
+        "--config",
+        "--set",
+        "--remote-write",
+    ] {
         assert!(help.stdout.contains(word), "{word} is missing in {}", help.stdout);
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -18,6 +18,8 @@ mod cli;
 mod connections;
 /// Every corpus over every protocol and encoding, compared with its oracle.
 mod corpora;
+/// What Grafana and Prometheus are given, and what it asks of a real Prometheus.
+mod dashboards;
 /// The demo: a shop, its table and its ledger.
 mod demo;
 /// What endpoints get, however they behave.

@@ -188,9 +188,12 @@ pub(crate) fn end(child: &mut Child) {
     ended.expect("a child that was started here can be ended");
 }
 
-/// Where `tests/run` puts what it fetches.
+/// In the folder SPANMILL_TEST_TOOLS, which may have another version, or where `tests/run` puts what
+/// it fetches.
 pub(crate) fn tool(name: &str) -> std::path::PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin").join(name);
+    let fetched = || concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools").into();
+    let folder = std::env::var_os("SPANMILL_TEST_TOOLS").unwrap_or_else(fetched);
+    let path = Path::new(&folder).join("usr/bin").join(name);
     assert!(path.exists(), "{} is missing: tests/run fetches it", path.display());
     path
 }

@@ -71,7 +71,8 @@ pub(crate) async fn prometheus_scraping(addr: SocketAddr, path: &str) -> Server 
     .await
 }
 
-async fn prometheus_with(more: &str) -> Server {
+/// With more of its configuration.
+pub(crate) async fn prometheus_with(more: &str) -> Server {
     start("prometheus", "/-/ready", |command, addr, folder| {
         let config = folder.path().join("prometheus.yml");
         fs::write(&config, format!("{PROMETHEUS_CONFIG}{more}")).expect("a written file");
