@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process};
 use spanmill::clock::Clock;
-use spanmill::demo::{Books, Settings, Shop, request};
+use spanmill::demo::{Books, Settings, Shop, Trace, request};
 use tempfile::TempDir;
 
 use crate::support::process::{Config, Ports, Spanmill, end};
@@ -153,6 +155,7 @@ async fn the_whole_script_ends_without_a_difference_and_leaves_nothing_behind() 
     assert_eq!(demo.said("err"), "");
 }
 
+/// README's `spanmill demo` is this, without flags.
 #[tokio::test]
 async fn a_signal_ends_it_with_the_verdict_also_where_the_standard_ports_are_taken() {
     let standard: SocketAddr = "127.0.0.1:4317".parse().expect("an address");
@@ -225,7 +228,8 @@ async fn a_prometheus_has_what_the_shop_made_with_exemplars_of_its_traces() {
     let mut demo = Demo::start(&[&arguments[..], &["--remote-write", &url]].concat());
     demo.ends_without_a_difference().await;
 
-    let (books, trace_ids) = made(Settings { seed: 11, rate: 50.0, speed: 30.0 }, 180);
+    let Made { books, trace_ids, mut latencies } =
+        made(Settings { seed: 11, rate: 50.0, speed: 30.0 }, 180);
     let labels = ["service", "span_name", "span_kind", "status_code"];
     let found = counters(&prometheus, "traces_spanmetrics_calls_total", labels).await;
     assert_eq!(found, books.spans);
@@ -235,6 +239,27 @@ async fn a_prometheus_has_what_the_shop_made_with_exemplars_of_its_traces() {
         let of = books.edges.iter().map(|(edge, figures)| (edge.clone(), figures[i]));
         let made: BTreeMap<_, _> = of.filter(|(_, n)| i == 0 || *n > 0.0).collect();
         assert_eq!(found, made, "{metric}");
+    }
+    for service in ["checkout", "payment", "cart"] {
+        let calls = |only: &str| -> f64 {
+            let own = books.spans.iter().filter(|([name, ..], _)| name == service);
+            own.filter(|([.., status], _)| status.ends_with(only)).map(|(_, n)| n).sum()
+        };
+        let errors = format!(
+            "sum(traces_spanmetrics_calls_total{{service=\"{service}\",status_code=\"STATUS_CODE_ERROR\"}})
+             / sum(traces_spanmetrics_calls_total{{service=\"{service}\"}})"
+        );
+        let (found, made) = (value(&prometheus, &errors).await, calls("ERROR") / calls(""));
+        assert!((found - made).abs() < 1e-9, "errors of {service}: {found}, made {made}");
+        let p95 = format!(
+            "histogram_quantile(0.95, sum by (le) (traces_spanmetrics_latency_bucket{{service=\"{service}\",span_kind=\"SPAN_KIND_SERVER\"}}))"
+        );
+        let own = latencies.get_mut(service).expect("requests");
+        own.sort_unstable();
+        let made = Duration::from_nanos(own[(own.len() * 95).div_ceil(100) - 1]).as_secs_f64();
+        let found = value(&prometheus, &p95).await;
+        let bucket = |seconds: f64| BOUNDS.partition_point(|bound| *bound < seconds);
+        assert_eq!(bucket(found), bucket(made), "p95 of {service}: {found}, made {made}");
     }
     let all = "{__name__=~\"traces_spanmetrics_latency_bucket|traces_service_graph_.+_bucket\"}";
     let end = Clock::wall().as_secs_f64() + 1.0;
@@ -248,8 +273,21 @@ async fn a_prometheus_has_what_the_shop_made_with_exemplars_of_its_traces() {
     }
 }
 
-/// The books of a shop, and the ids of its traces, after so many seconds of its script.
-fn made(settings: Settings, seconds: u64) -> (Books, BTreeSet<String>) {
+/// Of the span metrics, as they are by default.
+const BOUNDS: [f64; 14] = [
+    0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192,
+    16.384,
+];
+
+/// What a shop has made after so many seconds of its script.
+struct Made {
+    books: Books,
+    trace_ids: BTreeSet<String>,
+    /// Of the requests that each service served, nanoseconds.
+    latencies: BTreeMap<String, Vec<u64>>,
+}
+
+fn made(settings: Settings, seconds: u64) -> Made {
     let mut shop = Shop::new(settings);
     let mut traces = Vec::new();
     while shop.script_time() < Duration::from_secs(seconds) {
@@ -257,7 +295,34 @@ fn made(settings: Settings, seconds: u64) -> (Books, BTreeSet<String>) {
     }
     traces.extend(shop.close());
     let hex = |id: [u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect();
-    (shop.books().clone(), traces.iter().map(|trace| hex(trace.id)).collect())
+    let trace_ids = traces.iter().map(|trace| hex(trace.id)).collect();
+    Made { books: shop.books().clone(), trace_ids, latencies: latencies(&traces) }
+}
+
+fn latencies(traces: &[Trace]) -> BTreeMap<String, Vec<u64>> {
+    let body = request(traces, Clock::wall()).body;
+    let sent = ExportTraceServiceRequest::decode(&*body).expect("a request");
+    let mut latencies = BTreeMap::<String, Vec<u64>>::new();
+    for of_resource in sent.resource_spans {
+        let resource = of_resource.resource.expect("a resource");
+        let name = resource.attributes.iter().find(|a| a.key == "service.name");
+        let name = name.and_then(|name| name.value.clone()?.value).expect("a name");
+        let any_value::Value::StringValue(name) = name else { panic!("a name is text") };
+        let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
+        let served = spans.filter(|span| span.kind == SpanKind::Server as i32);
+        let took = served.map(|span| span.end_time_unix_nano - span.start_time_unix_nano);
+        latencies.entry(name).or_default().extend(took);
+    }
+    latencies
+}
+
+/// Of the one series that answers.
+async fn value(prometheus: &servers::Server, query: &str) -> f64 {
+    let found = prometheus.query(query, None).await;
+    let [(_, value)] = found.values().copied().collect::<Vec<_>>()[..] else {
+        panic!("{query}: {found:?}")
+    };
+    value
 }
 
 /// Sums by labels; one that is not there is empty.

@@ -36,7 +36,7 @@ fn verdict(mut change: impl FnMut(&mut ExportTraceServiceRequest)) -> Verdict {
         now += STEP;
     }
     let tick = tenant.tick(now + config.ledger.edges.wait);
-    let mut catalog = Catalog::new(&config.collect, tenant.id(), &bounds);
+    let mut catalog = Catalog::new(&config.collect, tenant.id());
     catalog.collect(tick);
     let counted = Counted::of(&catalog.view().expect("a tick"), &tenant.counts());
     Verdict::new((shop.books(), n_sent), (&counted.books, counted.n_spans))

@@ -73,16 +73,16 @@ pub(crate) async fn prometheus_scraping(addr: SocketAddr, path: &str) -> Server 
 
 /// With more of its configuration.
 pub(crate) async fn prometheus_with(more: &str) -> Server {
+    let line = "prometheus --config.file=prometheus.yml --web.enable-remote-write-receiver --enable-feature=exemplar-storage --log.level=warn";
+    prometheus_by(line, more).await
+}
+
+/// Started by a command line, in a folder of its own with `prometheus.yml`.
+pub(crate) async fn prometheus_by(line: &str, more: &str) -> Server {
     start("prometheus", "/-/ready", |command, addr, folder| {
         let config = folder.path().join("prometheus.yml");
         fs::write(&config, format!("{PROMETHEUS_CONFIG}{more}")).expect("a written file");
-        command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={addr}"))
-            .arg("--web.enable-remote-write-receiver")
-            .arg("--enable-feature=exemplar-storage")
-            .arg("--log.level=warn");
+        command.args(line.split_whitespace().skip(1)).arg(format!("--web.listen-address={addr}"));
     })
     .await
 }
