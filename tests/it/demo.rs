@@ -240,7 +240,7 @@ async fn a_prometheus_has_what_the_shop_made_with_exemplars_of_its_traces() {
         let made: BTreeMap<_, _> = of.filter(|(_, n)| i == 0 || *n > 0.0).collect();
         assert_eq!(found, made, "{metric}");
     }
-    for service in ["checkout", "payment", "cart"] {
+    for service in ["checkout", "payment", "gateway"] {
         let calls = |only: &str| -> f64 {
             let own = books.spans.iter().filter(|([name, ..], _)| name == service);
             own.filter(|([.., status], _)| status.ends_with(only)).map(|(_, n)| n).sum()

@@ -92,9 +92,9 @@ async fn prometheus_answers_the_queries() {
     })
     .await;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/node-edge.otlp.binpb.gz");
-    let replayed =
-        command::spanmill(&["replay", "--to", &format!("http://{http}"), "--shift-to-now", file]);
-    assert_eq!(replayed.await.code, Some(0));
+    let to = format!("http://{http}");
+    let replayed = command::spanmill(&["replay", "--to", &to, "--shift-to-now", file]).await;
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
     let queries = queries.join("\n");
     let queries: Vec<&str> = queries.split("\n\n").collect();
     assert_eq!(queries.len(), 4);

@@ -82,7 +82,11 @@ pub(crate) async fn prometheus_by(line: &str, more: &str) -> Server {
     start("prometheus", "/-/ready", |command, addr, folder| {
         let config = folder.path().join("prometheus.yml");
         fs::write(&config, format!("{PROMETHEUS_CONFIG}{more}")).expect("a written file");
-        command.args(line.split_whitespace().skip(1)).arg(format!("--web.listen-address={addr}"));
+        command
+            .args(line.split_whitespace().skip(1))
+            .arg(format!("--web.listen-address={addr}"))
+            // Debian's would be one for all.
+            .arg("--storage.tsdb.path=data");
     })
     .await
 }
