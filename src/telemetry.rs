@@ -4,6 +4,8 @@
 //! span travels in batches as plain integers (`batch::Tallies`) and is published from the tenants'
 //! own state at the time of a scrape (`admin::tenants`).
 
+use std::time::Duration;
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     Opts, Registry,
@@ -422,15 +424,22 @@ impl RemoteWriteMetrics {
         }
     }
 
-    /// Counters of an endpoint, before it is sent anything.
-    pub fn begin_at_zero(&self, endpoint: &str) {
-        for counter in [&self.samples_sent, &self.exemplars_sent, &self.retries] {
+    /// What there is of an endpoint before it is sent anything: counters at zero, and a newest tick from
+    /// where its age rises also where nothing ever gets there.
+    pub fn begin(&self, endpoint: &str, sends_exemplars: bool, now: Duration) {
+        for counter in [&self.samples_sent, &self.retries] {
             counter.with_label_values(&[endpoint]);
         }
         for reason in Dropped::ALL {
             self.samples_dropped(endpoint, reason);
-            self.exemplars_dropped(endpoint, reason);
         }
+        if sends_exemplars {
+            self.exemplars_sent.with_label_values(&[endpoint]);
+            Dropped::ALL
+                .into_iter()
+                .for_each(|reason| drop(self.exemplars_dropped(endpoint, reason)));
+        }
+        self.highest_sent_timestamp.with_label_values(&[endpoint]).set(now.as_secs_f64());
     }
 
     pub fn samples_dropped(&self, endpoint: &str, reason: Dropped) -> IntCounter {

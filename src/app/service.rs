@@ -92,7 +92,7 @@ impl App {
             let settings = &EndpointSettings { max_shards, ..settings.clone() };
             let client = Client::new(settings, &telemetry, Arc::clone(&clock))
                 .with_context(|| format!("remote_write endpoint {}", settings.name))?;
-            telemetry.remote_write.begin_at_zero(&settings.name);
+            telemetry.remote_write.begin(&settings.name, settings.send_exemplars, clock.now());
             let (metrics, clock) = (telemetry.remote_write.clone(), Arc::clone(&clock));
             let endpoint = Endpoint::new(settings.clone(), client, metrics, clock);
             endpoints.push(Arc::new(endpoint.with_pool(Arc::clone(&pool))));

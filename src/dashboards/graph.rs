@@ -173,8 +173,13 @@ fn trouble() -> Vec<Panel> {
 fn changes() -> Vec<Panel> {
     let by = "@client, @server";
     let filter = "@client=~\"$service\"";
-    let virtual_nodes =
-        sum(ENDS, &RANGE.of("@requests", "@type=~\"virtual_node|database\",@client=~\"$service\""));
+    let virtual_nodes = sum(
+        ENDS,
+        &RANGE.of(
+            "@requests",
+            "@type=~\"virtual_node|database\",virtual_node!=\"client\",@client=~\"$service\"",
+        ),
+    );
     vec![
         table("New edges")
             .column("Requests in the range", "short", appeared(by, "@requests", filter))
@@ -188,7 +193,9 @@ fn changes() -> Vec<Panel> {
             .column("Requests", "reqps", format!("{virtual_nodes} / $__range_s"))
             .size(8, 9)
             .about(
-                "Known from the caller's side alone: databases, and services that send no spans.",
+                "Known from the caller's side alone: databases, and services that send no spans. \
+                 Needs processors.service_graphs.enable_virtual_node_label: true to leave out \
+                 those who are called by nobody that sends spans.",
             ),
     ]
 }

@@ -76,6 +76,8 @@ fn lag() -> String {
 fn health() -> Vec<Panel> {
     let refused = rate_where("", "spanmill_requests_total", ",result=\"refused\"");
     let limited = rate("", "spanmill_spans_limited_total");
+    // Who has no series has nothing to send.
+    let living = gauge("job, instance", "spanmill_series_active");
     let resident = format!(
         "max(process_resident_memory_bytes{{{MINE}}} / on (job, instance) \
          spanmill_memory_bound_bytes{{{MINE}}})"
@@ -100,7 +102,7 @@ fn health() -> Vec<Panel> {
              dashboard.",
         ),
         stat("Furthest behind", "s")
-            .query("endpoint", format!("max({})", lag()))
+            .query("endpoint", format!("max({} and on (job, instance) ({living} > 0))", lag()))
             .must()
             .steps(&[60.0, 300.0])
             .about(
@@ -180,8 +182,8 @@ fn samples_out() -> Vec<Panel> {
         )
         .must()
         .about(
-            "What an endpoint accepted. No exemplars: it takes none \
-             (--enable-feature=exemplar-storage), or no spans come.",
+            "What an endpoint accepted. A Prometheus without --enable-feature=exemplar-storage \
+             accepts exemplars too, and forgets them.",
         ),
         rates(
             "Samples and exemplars dropped",
@@ -201,19 +203,12 @@ fn samples_out() -> Vec<Panel> {
             "endpoint, code",
             "spanmill_remote_write_requests_total",
         )
+        .query("retries: {{endpoint}}", rate("endpoint", "spanmill_remote_write_retries_total"))
         .about("2xx is well, 4xx is final, 429 and 5xx are tried again."),
-        series("Behind", "s")
-            .size(8, 7)
-            .query("{{endpoint}}", lag())
-            .must()
-            .query(
-                "retries a second: {{endpoint}}",
-                rate("endpoint", "spanmill_remote_write_retries_total"),
-            )
-            .about(
-                "Age of the newest tick of which an endpoint has everything: some collection \
+        series("Behind", "s").size(8, 7).query("{{endpoint}}", lag()).must().about(
+            "Age of the newest tick of which an endpoint has everything: some collection \
                  intervals at most.",
-            ),
+        ),
         heatmap("Time of a request", buckets, MINE)
             .must()
             .size(8, 7)
@@ -257,19 +252,22 @@ fn process() -> Vec<Panel> {
 
 // === Cardinality ===
 
+/// Each instance has a limit of its own.
+const OF_TENANT: &str = "job, instance, tenant";
+
 fn active() -> String {
-    gauge("tenant", "spanmill_series_active")
+    gauge(OF_TENANT, "spanmill_series_active")
 }
 
 fn limit() -> String {
-    gauge("tenant", "spanmill_series_limit")
+    gauge(OF_TENANT, "spanmill_series_limit")
 }
 
 fn series_now() -> Vec<Panel> {
     let full = format!("max({} / {})", active(), limit());
     let grown = format!("sum(delta(spanmill_series_active{{{MINE}}}[$__range]))");
     let tomorrow = format!(
-        "max(sum by (tenant) (predict_linear(spanmill_series_active{{{MINE}}}[$__range], 86400)) \
+        "max(sum by ({OF_TENANT}) (predict_linear(spanmill_series_active{{{MINE}}}[$__range], 86400)) \
          / {})",
         limit()
     );

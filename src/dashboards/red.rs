@@ -109,7 +109,7 @@ fn headline() -> Vec<Panel> {
         stat("Newest sample", "s")
             .query("age", age)
             .must()
-            .steps(&[60.0, 300.0])
+            .steps(&[60.0, 240.0])
             .about("How old what you see is. Red: see the pipeline dashboard."),
     ]
 }

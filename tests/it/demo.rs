@@ -163,7 +163,7 @@ async fn a_signal_ends_it_with_the_verdict_also_where_the_standard_ports_are_tak
     let taken = TcpListener::bind(standard);
     for signal in [Signal::INT, Signal::TERM] {
         let mut demo = Demo::start(&[]);
-        assert_ne!(demo.ports().await.grpc, standard);
+        assert!(taken.is_err() || demo.ports().await.grpc != standard);
         demo.shows("services 14, edges (1[89]|2[0-9])\n").await;
         demo.signal(signal);
         demo.ends_without_a_difference().await;
