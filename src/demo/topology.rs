@@ -380,7 +380,7 @@ static QUOTE: Operation = Operation {
     way: Way::Http { method: "GET", route: "/quote" },
     own_ms: 30.0,
     spread: 0.6,
-    failing: 0.12,
+    failing: 0.02,
     ..CALM
 };
 static SMTP: Operation =

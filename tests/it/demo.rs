@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::support::process::{Config, Ports, Spanmill, end};
 use crate::support::send::{Encoding, Protocol, Sender};
-use crate::support::{http, servers, wait};
+use crate::support::{command as support_command, http, servers, wait};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
@@ -169,6 +169,17 @@ async fn a_signal_ends_it_with_the_verdict_also_where_the_standard_ports_are_tak
         demo.ends_without_a_difference().await;
     }
     drop(taken);
+}
+
+#[tokio::test]
+async fn it_ends_where_nobody_reads_what_it_shows() {
+    let mut command = Command::new("bash");
+    let program = env!("CARGO_BIN_EXE_spanmill");
+    command.args(["-c", &format!("{program} demo | head -1; echo ${{PIPESTATUS[0]}}")]);
+    let ended = support_command::run(command, "").await;
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert!(lines[0].starts_with("spanmill demo: grpc ") && lines[1] == "1", "{ended:?}");
+    assert!(ended.stderr.contains("can't write to stdout: "), "{ended:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use crate::config::{self, Inputs, Loaded};
 use crate::demo::{RATE_MAX, Settings};
 use work::Work;
 
+const STDOUT: &str = "can't write to stdout";
 const SECOND: Duration = Duration::from_secs(1);
 const SETTINGS: &str = include_str!("../../../config/demo.yaml");
 
@@ -108,14 +109,14 @@ async fn elsewhere(work: Work, stop: CancellationToken) -> anyhow::Result<ExitCo
 async fn shown(
     working: &mut JoinHandle<anyhow::Result<Work>>,
     every: Duration,
-    mut show: impl FnMut(),
+    mut show: impl FnMut() -> std::io::Result<()>,
 ) -> anyhow::Result<Work> {
     let mut looks = tokio::time::interval(every);
     loop {
         tokio::select! {
             biased;
             work = &mut *working => return work.context("the shop ends")?,
-            _ = looks.tick() => show(),
+            _ = looks.tick() => show().context(STDOUT)?,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::counted::Counted;
 use super::screen::{Screen, print_line};
 use super::work::Work;
-use super::{Arguments, settings, shown};
+use super::{Arguments, STDOUT, settings, shown};
 use crate::app::{App, Bound, Reading};
 use crate::cli::sending::Target;
 use crate::cli::{EXIT_TROUBLE, print, tell};
@@ -47,7 +47,7 @@ pub(super) async fn run(
     let look = || screen.show(Counted::read(&reading), &progress);
     let work = shown(&mut working, LOOK_EVERY, look).await?;
 
-    print_line("the shop has closed, the service waits for what may still come");
+    print_line("the shop has closed, the service waits for what may still come").context(STDOUT)?;
     let counted = settled(&reading, waits).await;
     let verdict = Verdict::new((work.books(), work.n_sent()), (&counted.books, counted.n_spans));
     // The last samples go out before the last word.

@@ -38,12 +38,16 @@ impl Screen {
     }
 
     /// The newest tick, once, and where the script is; before there is one that nothing is there yet.
-    pub(super) fn show(&mut self, newest: Option<Counted>, progress: &Progress) {
+    pub(super) fn show(
+        &mut self,
+        newest: Option<Counted>,
+        progress: &Progress,
+    ) -> std::io::Result<()> {
         let shown = self.ticks.back().map(|last| last.at);
         match newest {
             Some(newest) if shown < Some(newest.at) => self.ticks.push_back(newest),
             None if !self.has_begun => {}
-            _ => return,
+            _ => return Ok(()),
         }
         self.has_begun = true;
         let end = self.ticks.back().map_or(Duration::ZERO, |last| last.at);
@@ -63,16 +67,16 @@ impl Screen {
             });
             let cut = |line: &str| line.chars().take(columns).collect::<String>();
             let lines: Vec<String> = text.lines().take(rows).map(cut).collect();
-            print_line(&format!("{CLEAR}{}", lines.join("\n")));
+            print_line(&format!("{CLEAR}{}", lines.join("\n")))
         } else {
-            print_line(&text);
+            print_line(&text)
         }
     }
 }
 
-/// A closed pipe is found at the verdict.
-pub(super) fn print_line(line: &str) {
-    writeln!(stdout().lock(), "{line}").ok();
+/// Fails where nobody reads any more.
+pub(super) fn print_line(line: &str) -> std::io::Result<()> {
+    writeln!(stdout().lock(), "{line}")
 }
 
 /// What came between two ticks.
