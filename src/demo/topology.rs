@@ -400,7 +400,7 @@ static PUBLISH_ORDER: Operation =
     Operation { node: Node::Topic("orders"), way: Way::Send, own_ms: 1.2, ..CALM };
 static SCREEN_ORDERS: Operation = receive(Frauds, 15.0, 0.0, &[]);
 static BOOK_ORDERS: Operation = receive(Accounting, 4.0, 0.0, &[Step::Ask(&INSERT_ENTRIES)]);
-static CONFIRM_ORDERS: Operation = receive(Email, 3.0, 0.02, &[Step::Ask(&SMTP)]);
+static CONFIRM_ORDERS: Operation = receive(Email, 3.0, 0.001, &[Step::Ask(&SMTP)]);
 
 const fn receive(service: Service, own_ms: f64, failing: f64, steps: &'static [Step]) -> Operation {
     let node = Node::Service(service);

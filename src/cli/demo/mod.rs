@@ -10,6 +10,7 @@ mod own_service;
 mod screen;
 mod work;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -94,7 +95,9 @@ fn settings(remote_write: &[String], set: &[&str]) -> Result<Loaded, ExitCode> {
 fn logs() {
     let quiet = || EnvFilter::new("warn,spanmill::app::service=error");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    lines.with_writer(std::io::stderr).init();
 }
 
 /// For a service that runs somewhere else.
