@@ -120,9 +120,7 @@ pub(super) fn pack(births: &Births, collected: &Collected, form: &Form) -> Plan 
         let Some(size) = size(births, collected, unit) else { continue };
         let item = Item { unit, from: 0, to: size.n_series };
         let is_live = matches!(unit, Unit::Live(..));
-        let before = births.predecessor(unit).filter(|_| !is_live);
-        let life = before.map_or(0, |before| lives.get(&before).map_or(0, |life| life + 1));
-        lives.insert(unit, life);
+        let life = if is_live { 0 } else { life_of(births, unit, &mut lives) };
         let bin = bins.entry((is_live, life, attempt)).or_default();
         (bin.request.attempt, bin.request.life) = (attempt, life);
         plan.requests(is_live).extend(bin.add(item, &size, form.max_samples));
@@ -134,6 +132,14 @@ pub(super) fn pack(births: &Births, collected: &Collected, form: &Form) -> Plan 
         requests.sort_by_key(|request| (request.life, request.units().next()));
     }
     plan
+}
+
+/// How many ends of the same label set come before this one; `lives` has those of the ends before.
+fn life_of(births: &Births, ended: Unit, lives: &mut BTreeMap<Unit, usize>) -> usize {
+    let before = births.predecessor(ended).and_then(|before| lives.get(&before));
+    let life = before.map_or(0, |life| life + 1);
+    lives.insert(ended, life);
+    life
 }
 
 impl Plan {
