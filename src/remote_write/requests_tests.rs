@@ -288,6 +288,11 @@ fn a_label_set_that_comes_back_comes_after_its_end() {
     bench.tick();
     let units: Vec<Unit> = bench.births.units().map(|(unit, _)| unit).collect();
     assert_eq!(bench.births.predecessor(units[1]), Some(units[0]));
+    // Each end of it is in a request of its own, to be sent when that of the life before is done.
+    bench.tick();
+    let ended = bench.tick().ended;
+    assert_eq!(ended.iter().map(|request| request.life).collect::<Vec<_>>(), [0, 1]);
+    assert!(ended.iter().all(|request| request.items.len() == 1), "{ended:?}");
 }
 
 #[test]
