@@ -94,6 +94,13 @@ impl<'a> KeyValue<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// What the value is read from, and whether that is its encoding in pieces: where both are the same
+    /// the values are.
+    #[inline]
+    pub fn raw(&self) -> (&'a [u8], bool) {
+        self.pieces.map_or((self.last, false), |pieces| (pieces, true))
+    }
+
     /// The encoding as one slice: joined encodings are how protobuf merges messages. Each piece must
     /// be whole by itself.
     pub fn encoded(&self) -> Result<Cow<'a, [u8]>, DecodeError> {

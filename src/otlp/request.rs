@@ -96,6 +96,7 @@ impl<'a> Resource<'a> {
                         left = left.saturating_sub(1);
                         f(KeyValue::read(reader.bytes()?)?);
                     }
+                    ATTRIBUTE => drop(reader.bytes()?),
                     _ => reader.skip(key, IN_RESOURCE)?,
                 }
             }

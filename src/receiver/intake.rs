@@ -170,10 +170,7 @@ impl From<StageError> for TakeError {
     fn from(e: StageError) -> Self {
         match e {
             StageError::Malformed(_) => Self::Undecodable(e),
-            StageError::TooManySpans
-            | StageError::TooManyLabelSets
-            | StageError::TooMuchText { .. }
-            | StageError::TooMuchOriginText => Self::TooLarge(e),
+            e => Self::TooLarge(e),
         }
     }
 }

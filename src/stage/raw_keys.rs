@@ -5,6 +5,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 use crate::batch::{Range, reset_table};
+use crate::otlp::Value;
 
 /// What the raw pieces of a span led to, for the spans behind it.
 #[derive(Debug, Default)]
@@ -58,4 +59,16 @@ impl<T: Copy> RawKeys<T> {
         let entries = &self.entries;
         self.table.insert_unique(hash, index, |&i| entries[i as usize].hash);
     }
+}
+
+pub(super) fn push_piece(raw_key: &mut Vec<u8>, piece: &[u8]) {
+    raw_key.extend_from_slice(&piece.len().to_le_bytes());
+    raw_key.extend_from_slice(piece);
+}
+
+/// A value that is there; the first of its kind is read, and refused if it is malformed.
+pub(super) fn push_value(raw_key: &mut Vec<u8>, value: &Value<'_>) {
+    let (raw, in_pieces) = value.raw();
+    raw_key.push(1 + u8::from(in_pieces));
+    push_piece(raw_key, raw);
 }

@@ -782,6 +782,24 @@ fn a_request_of_more_than_fifty_thousand_resources_is_refused_even_without_spans
     assert_eq!(try_stage(&settings(), &empty(50_001)), Err(StageError::TooManySpans));
 }
 
+#[test]
+fn a_request_of_more_than_twenty_thousand_edge_sides_is_refused() {
+    let mut settings = settings();
+    settings.processors.service_graphs = true;
+    let service = [text("service.name", "s")];
+    let of = |n_sides: usize, n: usize| {
+        let internal = Span { name: "s".to_owned(), ..Span::default() };
+        request(&service, &[vec![call(1); n_sides], vec![internal; n - n_sides]].concat())
+    };
+    let most = of(20_000, 50_000);
+    assert_eq!(try_stage(&settings, &most).map(|b| b.sides.len()), Ok(20_000));
+    let more = of(20_001, 20_001);
+    assert_eq!(try_stage(&settings, &more), Err(StageError::TooManySides));
+    // Without the service graph they are spans as others.
+    settings.processors.service_graphs = false;
+    assert_eq!(try_stage(&settings, &more).map(|b| b.tallies.received), Ok(20_001));
+}
+
 /// A resource, and rows.
 #[test]
 fn a_request_of_more_than_twelve_thousand_label_sets_is_refused() {
@@ -796,6 +814,30 @@ fn a_request_of_more_than_twelve_thousand_label_sets_is_refused() {
     let resources = |n: usize| (0..n).flat_map(resource).collect::<Vec<u8>>();
     assert!(try_stage(&settings(), &resources(12_000)).is_ok());
     assert_eq!(try_stage(&settings(), &resources(12_001)), Err(StageError::TooManyLabelSets));
+}
+
+/// Of a message, by its number.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(content.len()).expect("short");
+    [&[number << 3 | 2, len], content].concat()
+}
+
+/// What was read of one value says nothing of another one that only looks like it.
+#[test]
+fn a_value_in_pieces_is_read_as_their_sum_and_is_not_what_its_bytes_would_be_as_one() {
+    let settings = with_dimensions(&["k"]);
+    let spans_of = |attributes: &[&[u8]]| {
+        let span = |attribute: &&[u8]| field(2, &field(9, attribute));
+        let spans: Vec<u8> = attributes.iter().flat_map(span).collect();
+        field(1, &field(2, &spans))
+    };
+    let list = |text: &str| field(5, &field(1, &field(1, text.as_bytes())));
+    let pieces = [field(1, b"k"), field(2, &list("a")), field(2, &list("b"))].concat();
+    let batch = try_stage(&settings, &spans_of(&[&pieces, &pieces])).expect("valid");
+    assert!(only_set(&batch).contains("k=[ab]"), "{}", only_set(&batch));
+    let whole = [field(1, b"k"), field(2, &pieces)].concat();
+    let refused = try_stage(&settings, &spans_of(&[&pieces, &whole]));
+    assert!(matches!(refused, Err(StageError::Malformed(_))), "{refused:?}");
 }
 
 /// A client span that calls the peer of this number.

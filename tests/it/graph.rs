@@ -340,7 +340,7 @@ const TICKS: usize = 3;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grafanas_queries_are_answered_with_the_corpus_numbers() {
     let prometheus = prometheus().await;
-    let corpus = corpus::named("py-shop-grpc");
+    let corpus = corpus::named("node-store-http-gzip");
     let graph = graph::pair_plainly(&graph::sides(&corpus.requests()));
     // As one request, so that edges are born at one tick and factors of time cancel in ratios.
     let sets = ["processors.service_graphs.wait=2s"];

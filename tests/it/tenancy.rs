@@ -52,7 +52,7 @@ fn calls(seen: &Seen, tenant: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_tenant_has_its_own_series_whatever_the_others_send() {
-    let (a, b) = (corpus::named("py-shop-grpc"), corpus::named("node-edge"));
+    let (a, b) = (corpus::named("node-store-http-gzip"), corpus::named("node-edge"));
     let alone = run(&[("team-b", Protocol::Grpc, b.as_one_request(), b.oracle())]).await;
     let beside = run(&[
         ("team-a", Protocol::HttpProtobuf, a.as_one_request(), a.oracle()),

@@ -50,10 +50,7 @@ impl Local {
     pub(super) fn take(&mut self, body: &[u8]) -> Result<u64, Bad> {
         let batch = self.stager.stage(&self.plan, body, self.now).map_err(|e| match e {
             StageError::Malformed(_) => Bad::Undecodable(format!("malformed trace request: {e}")),
-            StageError::TooManySpans
-            | StageError::TooManyLabelSets
-            | StageError::TooMuchText { .. }
-            | StageError::TooMuchOriginText => Bad::Refused(e.to_string()),
+            e => Bad::Refused(e.to_string()),
         })?;
         self.tenant.apply(batch, self.now);
         Ok(batch.tallies.received)
