@@ -89,6 +89,10 @@ impl Book for Alone {
 
     fn end(&mut self, _: End) {}
 
+    fn may_send_away(&self) -> bool {
+        true
+    }
+
     fn links_dropped(&mut self) {}
 }
 

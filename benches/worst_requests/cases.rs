@@ -2,6 +2,7 @@
 //! the test counts the instructions of.
 
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -27,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) set: &'static [&'static str],
     /// What came before, and is not counted.
     pub(crate) before: fn() -> Vec<Vec<u8>>,
+    /// Between that and the request.
+    pub(crate) quiet: Duration,
     request: fn() -> Vec<u8>,
 }
 
@@ -53,7 +56,7 @@ pub(crate) const SETTINGS: [&str; 2] = [
 ];
 
 const fn case(name: &'static str, set: &'static [&'static str], request: fn() -> Vec<u8>) -> Case {
-    Case { name, form: Form::Protobuf, set, before: Vec::new, request }
+    Case { name, form: Form::Protobuf, set, before: Vec::new, quiet: Duration::ZERO, request }
 }
 
 const fn json(name: &'static str, request: fn() -> Vec<u8>) -> Case {
@@ -62,12 +65,13 @@ const fn json(name: &'static str, request: fn() -> Vec<u8>) -> Case {
         form: Form::Json,
         set: &["processors.span_metrics.dimensions=[k]"],
         before: Vec::new,
+        quiet: Duration::ZERO,
         request,
     }
 }
 
 const fn gzip(name: &'static str, request: fn() -> Vec<u8>) -> Case {
-    Case { name, form: Form::Gzip, set: &[FIVE], before: Vec::new, request }
+    Case { name, form: Form::Gzip, set: &[FIVE], before: Vec::new, quiet: Duration::ZERO, request }
 }
 
 const FIVE: &str = "processors.span_metrics.dimensions=[a1, a2, a3, a4, a5]";
@@ -123,7 +127,7 @@ pub(crate) const ALL: &[Case] = &[
     case("array_of_a_million_in_the_resource", &[MULTIPLIER, FIVE], || {
         let array = field(5, &[10, 0].repeat(1 << 18));
         let values = ["a1", "k", "db.name"].map(|key| of_resource(key, &array));
-        many([service("s"), values.concat()].concat(), |i| calling(i, &peer(i % ORIGINS)))
+        sides([service("s"), values.concat()].concat(), |i| calling(i, &peer(i % ORIGINS)))
     }),
     case("regex_on_2_mib_of_the_resource", &[REGEX], || {
         many([service("s"), of_resource("k", &text(&"x".repeat(2 << 20)))].concat(), |_| Vec::new())
@@ -174,67 +178,77 @@ pub(crate) const ALL: &[Case] = &[
         one(&field(3, &b", ".repeat(WIRE_MAX / 2 - 64)))
     }),
     // Edges.
-    case("another_call_each", &[], || many(service("s"), |i| calling(i, b""))),
-    case("another_peer_each", &[], || many(service("s"), |i| calling(i, &peer(i % ORIGINS)))),
+    case("another_call_each", &[], || sides(service("s"), |i| calling(i, b""))),
+    case("another_peer_each", &[], || sides(service("s"), |i| calling(i, &peer(i % ORIGINS)))),
     case("another_database_each", &[], || {
-        many(service("s"), |i| calling(i, &database(i % ORIGINS)))
+        sides(service("s"), |i| calling(i, &database(i % ORIGINS)))
     }),
     case("another_database_each_of_2_kib", &[], || {
-        many(service(&"s".repeat(2048)), |i| calling(i, &database(i % ORIGINS)))
+        sides(service(&"s".repeat(2048)), |i| calling(i, &database(i % ORIGINS)))
     }),
     case("calls_answered_at_once", &[], || {
         let pair = |i: usize| if i.is_multiple_of(2) { calling(i, b"") } else { called(i, i - 1) };
-        many(service("s"), pair)
+        sides(service("s"), pair)
     }),
     case("calls_of_another_service_each", &[], || {
-        resources_of(|i| (service(&(i % SERVICES).to_string()), calling(i, &database(0))))
+        sides_of(|i| (service(&(i % SERVICES).to_string()), calling(i, &database(0))))
     }),
-    case("another_edge_each", &[], || resources_of(|i| half_of_pair(i, ""))),
+    case("another_edge_each", &[], || sides_of(|i| half_of_pair(i, ""))),
     case("another_edge_each_of_1_kib", &[], || {
         // A resource that comes again costs its bytes, so there are fewer.
-        resources_of(|i| half_of_pair(i, &"s".repeat(1024)))
+        sides_of(|i| half_of_pair(i, &"s".repeat(1024)))
     }),
-    case("answers_under_one_parent", &[], || many(service("s"), |i| called(i, 1 << 20))),
+    case("answers_under_one_parent", &[], || sides(service("s"), |i| called(i, 1 << 20))),
     case("answers_under_one_parent_each_counted", &[EVERY_PAIR], || {
-        many(service("s"), |i| called(i, 1 << 20))
+        sides(service("s"), |i| called(i, 1 << 20))
     }),
     case("answers_under_a_thousand_parents", &[], || {
-        many(service("s"), |i| called(i, i % 1000 + (1 << 20)))
+        sides(service("s"), |i| called(i, i % 1000 + (1 << 20)))
     }),
     case("answers_under_one_caller", &[EVERY_PAIR], || {
-        many(service("s"), |i| if i == 0 { calling(0, b"") } else { called(i, 0) })
+        sides(service("s"), |i| if i == 0 { calling(0, b"") } else { called(i, 0) })
     }),
-    case("one_call_again_and_again", &[], || many(service("s"), |_| calling(1, b""))),
-    case("roots_of_one_trace", &[TEMPO], || many(service("s"), root)),
+    case("one_call_again_and_again", &[], || sides(service("s"), |_| calling(1, b""))),
+    case("roots_of_one_trace", &[TEMPO], || sides(service("s"), root)),
     case("answers_under_one_parent_as_in_tempo", &[TEMPO, FIVE], || {
-        many(service("s"), |i| [called(i, 1 << 20), peer(i % ORIGINS)].concat())
+        sides(service("s"), |i| [called(i, 1 << 20), peer(i % ORIGINS)].concat())
     }),
-    case("links_to_the_same_128", &[LINKS], || many(service("s"), |i| linked(i, 0, 128))),
-    case("links_to_the_same_64", &[LINKS], || many(service("s"), |i| linked(i, 0, 64))),
+    case("links_to_the_same_128", &[LINKS], || sides(service("s"), |i| linked(i, 0, 128))),
+    case("links_to_the_same_64", &[LINKS], || sides(service("s"), |i| linked(i, 0, 64))),
     case("links_to_the_same_128_where_others_wait", &[LINKS], || {
-        many(service("s"), |i| if i < 12_800 { receiving(i, i % 128) } else { linked(i, 0, 128) })
+        sides(service("s"), |i| if i < 12_800 { receiving(i, i % 128) } else { linked(i, 0, 128) })
     }),
-    case("links_to_others_each", &[LINKS], || many(service("s"), |i| linked(i, i * 128, 128))),
+    case("links_to_others_each", &[LINKS], || sides(service("s"), |i| linked(i, i * 128, 128))),
     case("links_of_one_span", &[LINKS], || {
         let links: Vec<u8> = (0..WIRE_MAX / 31).flat_map(|i| link(i % 128)).collect();
         one(&[receiving(1, 0), links].concat())
     }),
     case("sender_of_all_links", &[LINKS], || {
-        many(service("s"), |i| if i < 128 { sending(i) } else { linked(i, 0, 100) })
+        sides(service("s"), |i| if i < 128 { sending(i) } else { linked(i, 0, 100) })
     }),
     Case {
         name: "evictions",
         form: Form::Protobuf,
         set: &[FULL],
         before: || filled(|i| (service("s"), calling(i, &peer(i)))),
-        request: || many(service("s"), |i| calling(i + OTHERS, b"")),
+        quiet: Duration::ZERO,
+        request: || calls_of(OTHERS),
     },
     Case {
         name: "evictions_of_another_service_each",
         form: Form::Protobuf,
         set: &[FULL],
         before: || filled(|i| (service(&(i % 30_000).to_string()), calling(i, &peer(i)))),
-        request: || many(service("s"), |i| calling(i + OTHERS, b"")),
+        quiet: Duration::ZERO,
+        request: || calls_of(OTHERS),
+    },
+    Case {
+        name: "expiries",
+        form: Form::Protobuf,
+        set: &[FULL],
+        before: || filled(|i| (service("s"), calling(i, &peer(i)))),
+        quiet: Duration::from_secs(3600),
+        request: || calls_of(OTHERS),
     },
     // What inflates to the 64 MiB that a body may have.
     gzip("gzip_empty_attributes", || one(&[0x4a, 0].repeat(INFLATED_MAX / 2 - 32))),
@@ -243,7 +257,8 @@ pub(crate) const ALL: &[Case] = &[
     }),
     gzip("gzip_large_spans", || {
         let links = field(11, b"event").repeat(150);
-        let span = |i: usize| [calling(i, &peer(i % ORIGINS)), links.clone()].concat();
+        let call = |i: usize| if i < SIDES_MAX { calling(i, &peer(i % ORIGINS)) } else { ids(i) };
+        let span = |i: usize| [call(i), links.clone()].concat();
         let spans = (0..SPANS_MAX).flat_map(|i| field(2, &span(i))).collect::<Vec<_>>();
         around(&service("s"), &spans)
     }),
@@ -388,6 +403,19 @@ fn resources_of(both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<u8> {
     request
 }
 
+/// As many sides of edges as there may be, and spans that are none.
+fn sides(resource: Vec<u8>, side: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
+    many(resource, |i| if i < SIDES_MAX { side(i) } else { Vec::new() })
+}
+
+fn sides_of(both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<u8> {
+    resources_of(|i| if i < SIDES_MAX { both(i) } else { (service("s"), Vec::new()) })
+}
+
+fn calls_of(first: usize) -> Vec<u8> {
+    sides(service("s"), |i| calling(i + first, b""))
+}
+
 /// As many requests as fill a small store.
 fn filled(both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<Vec<u8>> {
     let one = |(resource, span): (Vec<u8>, Vec<u8>)| around(&resource, &field(2, &span));
@@ -397,6 +425,7 @@ fn filled(both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<Vec<u8>> {
 
 /// What one request may have.
 const SPANS_MAX: usize = 50_000;
+const SIDES_MAX: usize = 20_000;
 
 fn named(i: usize, len: usize) -> Vec<u8> {
     field(5, format!("{i:0len$}").as_bytes())

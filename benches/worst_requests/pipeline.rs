@@ -20,9 +20,11 @@ pub(crate) struct Pipeline {
     stager: Stager,
     tenant: Tenant,
     form: Form,
+    now: Duration,
 }
 
 impl Pipeline {
+    #[inline(never)]
     /// With everything that comes before the case's request.
     pub(crate) fn new(case: &Case) -> Self {
         let set = SETTINGS.iter().chain(case.set).map(|text| (*text).to_owned()).collect();
@@ -30,10 +32,12 @@ impl Pipeline {
         let plan = Plan::new(&config.stage, 1).expect("valid settings");
         let bounds = config.stage.bounds();
         let tenant = Tenant::new(TenantId::single(), config.ledger, &bounds, [1, 2, 3, 4]);
-        let mut pipeline = Self { plan, stager: Stager::default(), tenant, form: case.form };
+        let mut pipeline =
+            Self { plan, stager: Stager::default(), tenant, form: case.form, now: NOW };
         for request in (case.before)() {
             pipeline.take(&request).expect("what comes before is taken");
         }
+        pipeline.now += case.quiet;
         pipeline
     }
 
@@ -54,8 +58,8 @@ impl Pipeline {
     }
 
     fn take_wire(&mut self, body: &[u8]) -> Result<u64, StageError> {
-        let batch = self.stager.stage(&self.plan, body, NOW)?;
-        self.tenant.apply(batch, NOW);
+        let batch = self.stager.stage(&self.plan, body, self.now)?;
+        self.tenant.apply(batch, self.now);
         Ok(batch.tallies.received)
     }
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod counts;
+mod ends;
 mod index;
 mod origins;
 mod pairing;
@@ -10,7 +11,8 @@ mod store;
 
 pub use change::Change;
 pub use counts::{Connection, Counts, End};
-pub use pairing::{Book, Edge, arrive, close, expire, make_room, origin};
+pub use ends::{EXPIRED_TOGETHER, close, expire, make_room};
+pub use pairing::{Book, Edge, arrive, origin};
 pub use settings::Settings;
 #[cfg(test)]
 pub(crate) use store::Sizes as StoreSizes;

@@ -1,12 +1,13 @@
-//! What becomes of a side: whom it meets, when it ends alone, when it gives way. Pure decisions, each
-//! written into the book before the next one is made (reference/tempo.md 3.3 to 3.9, CONTRACT.md 8).
+//! What becomes of a side that comes: whom it meets. Pure decisions, each written into the book before
+//! the next one is made (reference/tempo.md 3.3 to 3.9, CONTRACT.md 8).
 
 use std::collections::BTreeMap;
 
 use super::change::Change;
 use super::counts::{Connection, End};
+use super::ends::{end_alone, make_room, virtual_edge};
 use super::settings::Settings;
-use super::store::{Entry, Phase, Store, WARM};
+use super::store::{Entry, Phase, Store};
 use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies. Each
@@ -15,8 +16,6 @@ const SAME_KEY_MAX: usize = 100;
 /// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
 /// took all links that waited.
 const LINKED_MAX: usize = 32;
-/// Entries that end before what they complete is counted.
-const EXPIRED_TOGETHER: usize = 10_000;
 
 /// Where decisions are written. A change is in the store when the call returns.
 pub trait Book {
@@ -29,6 +28,8 @@ pub trait Book {
     fn end(&mut self, end: End);
     /// Some of a side's links are not followed: too many wait where they lead.
     fn links_dropped(&mut self);
+    /// Whether others may still be sent away for one that comes. Where not, it is the one that gives way.
+    fn may_send_away(&self) -> bool;
 }
 
 /// A complete edge. A side that is missing is named by the other one.
@@ -243,7 +244,7 @@ impl<B: Book> Arrival<'_, B> {
             _ if (met.done && !has_links) || met.n >= SAME_KEY_MAX => {
                 self.book.end(End::Surplus);
             }
-            _ => return Some(self.enter(Phase::Waits, 0, self.side)),
+            _ => return self.enter(Phase::Waits, 0, self.side),
         }
         None
     }
@@ -268,7 +269,11 @@ impl<B: Book> Arrival<'_, B> {
             _ => {}
         }
         let by_itself = has_links || (keeps && remember);
-        (by_itself && n_there < SAME_KEY_MAX).then(|| self.enter(Phase::Done, 0, self.side))
+        if by_itself && n_there < SAME_KEY_MAX {
+            self.enter(Phase::Done, 0, self.side)
+        } else {
+            None
+        }
     }
 
     /// A context that a link of the side in `receiver` names; answers whether it is followed.
@@ -303,10 +308,8 @@ impl<B: Book> Arrival<'_, B> {
                 self.book.change(Change::Keep { slot });
             }
             self.paired_by_link(receiver);
-        } else if n < LINKED_MAX {
-            self.enter(Phase::Link, receiver, side);
         } else {
-            return false;
+            return n < LINKED_MAX && self.enter(Phase::Link, receiver, side).is_some();
         }
         true
     }
@@ -385,7 +388,15 @@ impl<B: Book> Arrival<'_, B> {
     }
 
     /// Makes room first; where `max_items` was lowered the store shrinks by one with each that comes.
-    fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> u32 {
+    /// Answers the slot, if there is room for it.
+    fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> Option<u32> {
+        if self.book.store().is_full() && !self.book.may_send_away() {
+            if phase == Phase::Waits {
+                let edge = virtual_edge(self.book, &side);
+                end_alone(self.book, edge, End::Evicted);
+            }
+            return None;
+        }
         for _ in 0..2 {
             if self.book.store().is_full() {
                 make_room(self.book);
@@ -393,107 +404,6 @@ impl<B: Book> Arrival<'_, B> {
         }
         let slot = self.book.store().next_slot();
         self.book.change(Change::Enter { slot, phase, at_ms: self.at_ms, receiver, side });
-        slot
+        Some(slot)
     }
-}
-
-/// Ends everything whose time is over, but not more than some at once; answers whether there is more.
-pub fn expire(book: &mut impl Book, at_ms: i64) -> bool {
-    let wait_ms = i64::try_from(book.settings().wait.as_millis()).unwrap_or(i64::MAX);
-    let is_over = |entry: &Entry| entry.at_ms.saturating_add(wait_ms) <= at_ms;
-    let over = book.store().first_while(EXPIRED_TOGETHER, is_over);
-    // Those that stay go to the end of the queue in the order of their times.
-    let mut stay = Vec::new();
-    for slots in over.chunks(WARM) {
-        book.store().warm_slots(slots);
-        for &slot in slots {
-            match expire_one(book, slot, at_ms, wait_ms) {
-                Some(change) => stay.push(change),
-                None => book.change(Change::Leave { slot }),
-            }
-        }
-    }
-    stay.sort_by_key(|(at_ms, _)| *at_ms);
-    stay.into_iter().for_each(|(_, change)| book.change(change));
-    over.len() == EXPIRED_TOGETHER
-}
-
-/// The time of one entry is over: what becomes of it, if it stays, and the time that it has then.
-fn expire_one(
-    book: &mut impl Book,
-    slot: u32,
-    at_ms: i64,
-    wait_ms: i64,
-) -> Option<(i64, Change<'static>)> {
-    let entry = *book.store().entry(slot);
-    let edge = if entry.is_pending() { virtual_edge(book, &entry.side) } else { None };
-    if edge.is_some() && entry.side.seeks_answer() {
-        // However long nobody looked, it is held as often as its time was over since.
-        let n_over = at_ms.saturating_sub(entry.at_ms) / wait_ms.max(1);
-        let n_held = i64::from(entry.n_held).saturating_add(n_over);
-        if let Ok(n_held) = u16::try_from(n_held)
-            && n_held <= book.settings().hold_virtual
-        {
-            let at_ms = entry.at_ms + n_over * wait_ms;
-            return Some((at_ms, Change::Hold { slot, at_ms, n_held }));
-        }
-    }
-    // One that was kept may have paired a moment ago.
-    let completed = edge.is_some() || entry.phase == Phase::Kept;
-    if entry.is_pending() {
-        end_alone(book, edge, End::Expired);
-    }
-    let span_id = entry.side.span_id;
-    let done = Change::Again { slot, phase: Phase::Done, at_ms, span_id };
-    (completed && book.settings().remember_completed).then_some((at_ms, done))
-}
-
-/// The end of everything, some at once as in [`expire`]: roots have been called by somebody, what else
-/// waits has waited in vain.
-pub fn close(book: &mut impl Book) -> bool {
-    let over = book.store().first_while(EXPIRED_TOGETHER, |_| true);
-    for &slot in &over {
-        let entry = *book.store().entry(slot);
-        if entry.is_pending() {
-            let edge = virtual_edge(book, &entry.side).filter(|edge| edge.client.is_none());
-            end_alone(book, edge, End::Expired);
-        }
-        book.change(Change::Leave { slot });
-    }
-    over.len() == EXPIRED_TOGETHER
-}
-
-/// The store is full: somebody gives way. A side that would become a virtual edge becomes one.
-pub fn make_room(book: &mut impl Book) {
-    let (slot, of_service) =
-        book.store().next_to_yield().expect("a full store has an oldest entry");
-    let entry = *book.store().entry(slot);
-    if entry.is_pending() {
-        let edge = virtual_edge(book, &entry.side);
-        end_alone(book, edge, End::Evicted);
-    }
-    book.change(if of_service { Change::Yield { slot } } else { Change::Leave { slot } });
-}
-
-/// A side ends alone: as a virtual edge, if it makes one.
-fn end_alone(book: &mut impl Book, edge: Option<Edge>, otherwise: End) {
-    match edge {
-        Some(edge) => {
-            book.complete(&edge);
-            book.end(End::Virtual);
-        }
-        None => book.end(otherwise),
-    }
-}
-
-/// The edge of a side whose other side does not come, if there is one.
-fn virtual_edge(book: &impl Book, side: &EdgeSide) -> Option<Edge> {
-    let settings = book.settings();
-    let has_peer = || !book.store().origin(side.origin).peer.is_empty();
-    let (client, server) = if side.role.calls() {
-        (settings.virtual_server && has_peer()).then_some((Some(*side), None))?
-    } else {
-        (side.root && !settings.virtual_caller.is_empty()).then_some((None, Some(*side)))?
-    };
-    Some(Edge { client, server, connection: Connection::VirtualNode, failed: side.failed })
 }

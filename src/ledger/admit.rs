@@ -22,13 +22,14 @@ pub(super) struct Gate {
     probation: Probation,
     /// Label sets that replace others, while they are looked for.
     text: Vec<u8>,
+    overflow: Vec<u8>,
 }
 
 impl Gate {
     pub(super) fn new(seed: [u64; 4]) -> Self {
         let [a, b, c, d] = seed;
         let hasher = RandomState::with_seeds(a, b, c, d);
-        Self { hasher, probation: Probation::default(), text: Vec::new() }
+        Self { hasher, probation: Probation::default(), text: Vec::new(), overflow: Vec::new() }
     }
 
     /// A tick: what was sighted long ago is given up.
@@ -164,30 +165,43 @@ impl World {
             Table::SpanMetrics => has_place(census, limits, labels.get("service")),
             _ => census.knows(labels.get("client")),
         };
-        let mut text = Vec::new();
+        let mut text = std::mem::take(&mut self.gate.overflow);
+        let slot = self.overflow_of((table, labels), keeps_name, &mut text, log);
+        self.gate.overflow = text;
+        Some(slot)
+    }
+
+    /// Writes the overflow set into `text`.
+    fn overflow_of(
+        &mut self,
+        (table, labels): (Table, Labels<'_>),
+        keeps_name: bool,
+        text: &mut Vec<u8>,
+        log: &mut impl FnMut(&Effect<'_>),
+    ) -> u32 {
         for keeps_name in [keeps_name, false] {
             text.clear();
             match table {
-                Table::SpanMetrics => push_span_overflow(labels, keeps_name, &mut text),
-                _ => push_edge_overflow(labels, keeps_name, &mut text),
+                Table::SpanMetrics => push_span_overflow(labels, keeps_name, text),
+                _ => push_edge_overflow(labels, keeps_name, text),
             }
-            let set = Labels::new(&text);
+            let set = Labels::new(text);
             if let Some(slot) = self.state.table(table).find(set) {
-                return Some(slot);
+                return slot;
             }
             // The sum of all has its place, however little room there is.
             let who = self.state.resident(table, set, true);
             if !who.is_alone || self.try_charge(&who, Rank::Total) {
-                return Some(self.birth(table, set, true, log));
+                return self.birth(table, set, true, log);
             }
             if !keeps_name {
                 break;
             }
         }
-        let set = Labels::new(&text);
+        let set = Labels::new(text);
         let who = self.state.resident(table, set, true);
         self.charge(self.set_bytes(&who));
-        Some(self.birth(table, set, true, log))
+        self.birth(table, set, true, log)
     }
 
     fn birth(

@@ -151,14 +151,12 @@ impl World {
     ) -> bool {
         let mut gave_way = false;
         self.settle_sides();
-        while self.state.edges().origin_bytes() > ORIGIN_BYTES_MIN
-            && !self.memory.pool.has_room(2 * bytes.len(), Rank::Waiting)
-            && !self.state.edges().is_empty()
-            && self.state.edges().find_origin(bytes).is_none()
-        {
+        while !self.has_room_for_origin(bytes) && self.may_force() {
             let n_items = self.state.edges().len();
             for _ in 0..n_items.min(n_items / 16 + 16) {
-                edges::make_room(&mut self.desk(log));
+                if self.may_force() {
+                    edges::make_room(&mut self.desk(log));
+                }
             }
             self.add_edge_rows(at_ms, log);
             self.fold(&Effect::Edge(edges::Change::Sweep), log);
@@ -167,6 +165,14 @@ impl World {
             gave_way = true;
         }
         gave_way
+    }
+
+    pub(super) fn has_room_for_origin(&self, bytes: &[u8]) -> bool {
+        let store = self.state.edges();
+        store.origin_bytes() <= ORIGIN_BYTES_MIN
+            || store.is_empty()
+            || self.memory.pool.has_room(2 * bytes.len(), Rank::Waiting)
+            || store.find_origin(bytes).is_some()
     }
 }
 

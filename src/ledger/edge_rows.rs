@@ -45,6 +45,8 @@ struct Known {
 /// Edges that are known at the same time.
 const KNOWN_MAX: usize = 10_000;
 
+/// Labels of an edge for which room is made at once.
+const LABELS_USUAL: usize = 8;
 /// Bytes of their label sets.
 const TEXT_MAX: usize = 4 << 20;
 
@@ -253,11 +255,12 @@ impl EdgeRows {
             "" => &self.virtual_caller,
             peer => peer,
         };
-        let mut labels = vec![
+        let mut labels = Vec::with_capacity(LABELS_USUAL);
+        labels.extend([
             (CLIENT, client.map_or(caller, |client| client.service)),
             (SERVER, server.map_or(peer_of_client, |server| server.service)),
             ("connection_type", edge.connection.name()),
-        ];
+        ]);
         if self.series.virtual_node_label && edge.connection == Connection::VirtualNode {
             labels.push(("virtual_node", if client.is_none() { CLIENT } else { SERVER }));
         }

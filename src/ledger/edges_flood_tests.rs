@@ -1,8 +1,8 @@
 //! A flood of sides that nobody answers: good pairs still meet, and every table keeps its bound.
 
 use super::*;
-use crate::batch::{Labels, Origin, Range, Role, push_label};
-use crate::edges::StoreSizes;
+use crate::batch::{Class, EdgeSide, Labels, Origin, Range, Role, push_label};
+use crate::edges::{End, StoreSizes};
 
 const MAX_ITEMS: usize = 10_000;
 const ARRIVALS: u64 = 1_000_000;

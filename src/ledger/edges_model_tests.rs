@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::batch::encoding::Decoder;
-use crate::edges::Connection;
+use crate::batch::{Discarded, Processor};
+use crate::edges::{Connection, End};
 use crate::ledger::EdgeSeries;
 use crate::stage;
 use naive::{Labels, Naive, Sums, Totals};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::batch::{Labels, Link, Origin, Range, Role, Weight};
-use crate::edges::Connection;
+use crate::batch::{
+    Class, Discarded, EdgeSide, Labels, Link, Origin, Processor, Range, Repaired, Role, Weight,
+};
+use crate::edges::{Connection, End};
 use crate::ledger::{EdgeSeries, Event};
 
 const START: Duration = Duration::from_secs(1_000_000);

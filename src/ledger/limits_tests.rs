@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::admission::{Census, Limits, OVERFLOW};
-use crate::batch::{Labels, Limited, Range, Row, Total, push_label};
+use crate::batch::{EdgeSide, Labels, Limited, Processor, Range, Row, Total, push_label};
 use crate::budget::Pool;
+use crate::edges::End;
 use crate::ledger::{Costs, Event};
 use proptest::prelude::*;
 
@@ -520,4 +521,25 @@ fn sides_give_way_where_memory_is_short_and_every_one_has_its_end() {
         };
         assert_eq!(of("shop") + of("cart"), 50_000);
     }
+}
+
+/// A batch may send so many away for the text of its origins; then its own sides give way.
+#[test]
+fn where_memory_is_short_a_batch_sends_away_no_more_than_its_share() {
+    let pool = 40 << 20;
+    let watched = Watched::new(Limits { max_edges: 100, ..Limits::none() }, pool);
+    for n in 0..9 {
+        watched.tenant.apply(&sides(n * 1000, 1000, 2000), START);
+    }
+    let before = watched.tenant.counts();
+    let n_before = before.edges.ended(End::Virtual);
+    assert!(n_before > 0 && before.sides_pending > 5000, "{n_before}, {}", before.sides_pending);
+    watched.tenant.apply(&sides(9000, 6000, 2000), START);
+    let used = watched.memory.pool.used();
+    assert!(used <= pool + (256 << 10), "{used} bytes");
+    let counts = watched.tenant.counts();
+    let [forced, own] = [End::Virtual, End::Evicted].map(|end| counts.edges.ended(end));
+    assert_eq!(forced - n_before, 4096);
+    assert!(own > 0);
+    assert_eq!(forced + own + counts.sides_pending as u64, 9 * 1250 + 7500);
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod memory;
 mod reload;
 mod settings;
+mod sides;
 mod snapshot;
 mod state;
 mod tenant;

@@ -14,10 +14,8 @@ use super::settings::Settings;
 use super::snapshot::{Event, Last, Snapshot};
 use super::state::State;
 use crate::admission::{DemandEstimate, Demanded, Wanted};
-use crate::batch::{
-    Batch, Bounds, Class, Discarded, EdgeSide, Processor, Repaired, Repairs, Row, Table, Tallies,
-};
-use crate::edges::{self, Book, Change, Edge, End};
+use crate::batch::{Batch, Bounds, Row, Table, Tallies};
+use crate::edges::{self, Change};
 use crate::tenant::TenantId;
 
 /// Ticks of a tenant are at least so far apart: room for a marker and for a zero between them.
@@ -47,7 +45,9 @@ pub(super) struct World {
     /// Bytes of the values of the last ticks, the newest last: who reads them may still hold them.
     pub(super) tick_bytes: VecDeque<usize>,
     pub(super) edge_rows: EdgeRows,
-    edge_counts: edges::Counts,
+    pub(super) edge_counts: edges::Counts,
+    /// Sides that may have ended as virtual edges when the current batch has forced its share.
+    pub(super) forced_end: u64,
     pub(super) series: SeriesCounts,
     /// Since the last tick.
     events: Vec<Event>,
@@ -183,6 +183,7 @@ impl World {
             tick_bytes: VecDeque::new(),
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
+            forced_end: 0,
             series: SeriesCounts::default(),
             events: Vec::new(),
             taken: Vec::new(),
@@ -231,8 +232,7 @@ impl World {
                 self.names_demand.get_or_insert_with(|| DemandEstimate::new(window).into());
             demand.add(&batch.demand, at_ms);
         }
-        self.expire_edges(at_ms, log);
-        self.sides(batch, at_ms, log);
+        self.edge_sides(batch, at_ms, log);
         self.tidy_up();
         debug_assert!(self.tallies.are_settled(), "every span is in one place: {:?}", self.tallies);
     }
@@ -249,117 +249,6 @@ impl World {
         if let Some(slot) = slot {
             self.fold(&decide::add(batch, row, slot, at_ms), log);
         }
-    }
-
-    /// Every side meets others or joins those that wait; it is counted but where it is a copy.
-    fn sides(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        let n_copies = self.edge_counts.ended(End::Duplicate);
-        let n_filtered = batch.sides.iter().filter(|side| side.class == Class::Filtered).count();
-        let mut origins = vec![None; batch.origins.len()];
-        let mut links = batch.links.iter().as_slice();
-        for (i, side) in (0..).zip(&batch.sides) {
-            if self.edge_rows.is_large() {
-                self.add_edge_rows(at_ms, log);
-            }
-            let place = side.origin as usize;
-            let text = batch.origins[place].slice(&batch.origin_text);
-            if origins[place].is_none() && self.make_room_for_origin(text, at_ms, log) {
-                // Ids may have changed their owners.
-                origins.fill(None);
-            }
-            self.make_room_for_side();
-            let mut desk = self.desk(log);
-            if (i as usize).is_multiple_of(edges::WARM) {
-                desk.state.edges().warm(&batch.sides[i as usize..]);
-            }
-            let n_links = links.iter().take_while(|link| link.side == i).count();
-            let (own_links, rest) = links.split_at(n_links);
-            links = rest;
-            let origin = *origins[place].get_or_insert_with(|| edges::origin(&mut desk, text));
-            edges::arrive(&mut desk, EdgeSide { origin, ..*side }, own_links, at_ms);
-        }
-        self.edge_rows_done(at_ms, log);
-        let n_copies = self.edge_counts.ended(End::Duplicate) - n_copies;
-        let n_counted = (batch.sides.len() - n_filtered) as u64 - n_copies;
-        self.tallies.count(Processor::ServiceGraphs, n_counted);
-        self.tallies.discard(Processor::ServiceGraphs, Discarded::Duplicate, n_copies);
-    }
-
-    pub(super) fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        while edges::expire(&mut self.desk(log), at_ms) {
-            self.edge_rows_done(at_ms, log);
-        }
-        self.edge_rows_done(at_ms, log);
-    }
-
-    fn close_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        while edges::close(&mut self.desk(log)) {
-            self.edge_rows_done(at_ms, log);
-        }
-        self.edge_rows_done(at_ms, log);
-    }
-
-    pub(super) fn desk<'w, L>(&'w mut self, log: &'w mut L) -> Desk<'w, L> {
-        Desk {
-            settings: &self.settings.edges,
-            state: &mut self.state,
-            rows: &mut self.edge_rows,
-            counts: &mut self.edge_counts,
-            tallies: &mut self.tallies,
-            log,
-        }
-    }
-
-    pub(super) fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        self.add_edge_rows(at_ms, log);
-        if self.state.edges().has_many_unused() {
-            self.fold(&Effect::Edge(Change::Sweep), log);
-            self.edge_rows.forget();
-        }
-    }
-
-    /// The edges that are complete are added to their label sets.
-    pub(super) fn add_edge_rows(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        if !self.edge_rows.is_empty() {
-            let batch = self.edge_rows.take();
-            for (i, row) in batch.rows.iter().enumerate() {
-                if let Some(slot) = self.edge_slot(&batch, i, at_ms, log) {
-                    self.fold(&decide::add(&batch, row, slot, at_ms), log);
-                }
-            }
-            self.edge_rows.give_back(batch);
-        }
-        self.edge_rows.shed();
-    }
-
-    /// The slot of a row of an edge, found, known from before, or decided as for its other rows.
-    fn edge_slot(
-        &mut self,
-        batch: &Batch,
-        i: usize,
-        at_ms: i64,
-        log: &mut impl FnMut(&Effect<'_>),
-    ) -> Option<u32> {
-        let row = &batch.rows[i];
-        let known = self.edge_rows.slot(i, row.table);
-        let found = known.or_else(|| self.state.table(row.table).find(batch.labels(row)));
-        if let Some(slot) = found {
-            self.edge_rows.learn(i, row.table, slot);
-            return found;
-        }
-        let before = self.edge_rows.limited(i);
-        let refused = before.filter(|placed| placed.is_refused).and_then(|placed| placed.limited);
-        let set = (row.table, batch.labels(row));
-        let placed = self.place(set, row.spans, refused, at_ms, log);
-        match (placed.limited, placed.slot) {
-            (None, Some(slot)) => self.edge_rows.learn(i, row.table, slot),
-            (Some(limit), _) if before.is_none() => {
-                self.count_limited(set, limit, row.spans, at_ms);
-                self.edge_rows.set_limited(i, placed);
-            }
-            _ => {}
-        }
-        placed.slot
     }
 
     pub(super) fn fold(&mut self, effect: &Effect<'_>, log: &mut impl FnMut(&Effect<'_>)) {
@@ -440,46 +329,6 @@ impl World {
         let naming = Arc::clone(&self.settings.naming);
         let events = std::mem::take(&mut self.events);
         Snapshot::new((previous_ms, at_ms), naming, events, values, exemplars)
-    }
-}
-
-/// Where decisions about edge sides become effects, counts and rows.
-pub(super) struct Desk<'w, L> {
-    settings: &'w edges::Settings,
-    state: &'w mut State,
-    rows: &'w mut EdgeRows,
-    counts: &'w mut edges::Counts,
-    tallies: &'w mut Tallies,
-    log: &'w mut L,
-}
-
-impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
-    fn settings(&self) -> &edges::Settings {
-        self.settings
-    }
-
-    fn store(&self) -> &edges::Store {
-        self.state.edges()
-    }
-
-    fn change(&mut self, change: Change<'_>) {
-        self.state.fold_edge(change);
-        (self.log)(&Effect::Edge(change));
-    }
-
-    fn complete(&mut self, edge: &Edge) {
-        self.counts.complete(edge.connection);
-        self.rows.complete(self.state.edges(), edge);
-    }
-
-    fn end(&mut self, end: End) {
-        self.counts.end(end);
-    }
-
-    fn links_dropped(&mut self) {
-        let mut repairs = Repairs::default();
-        repairs.set(Repaired::Links, true);
-        self.tallies.repair(repairs);
     }
 }
 
