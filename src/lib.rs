@@ -29,12 +29,12 @@
 //! |---|---|
 //! | a body | `max_wire_bytes`, `max_inflated_bytes`, `body_timeout` |
 //! | all bodies in flight | `receiver::Memory::bodies` (`receiver::bodies`) |
-//! | a request | 50,000 spans, as many resources; 20,000 edge sides; 12,000 different label sets, an origin of edge sides counting as four; 3 MiB of origins (`stage::Stager`): refused beyond |
+//! | a request | 50,000 spans, as many resources; 12,288 edge sides; 12,000 different label sets, an origin of edge sides counting as four; 3 MiB of origins (`stage::Stager`): refused beyond |
 //! | what staging takes | `receiver::Memory::staging`, all requests together (`receiver::stagings`) |
 //! | what connections hold | `receiver::Memory::connections`: so many are let in, with such windows |
 //! | edge sides that wait, keys that are remembered | `max_items` a tenant (`edges::Store`) |
-//! | sides under one key; consumers that wait for one producer by a link | 100; 32 |
-//! | sides that wait and become edges with one batch, as their time is over or the store is full | 4,096, or 5,000 (`ledger`) |
+//! | sides under one key; consumers that wait for one producer by a link | 64; 32 |
+//! | sides that wait and become virtual edges with one batch | 4,096 whose time is over, as many where there is no room (`edges::Budget`) |
 //! | links of a span that are followed; of a request | 128; 16,384 |
 //! | an attribute's value that is read | 8 levels of lists, 10,000 elements |
 //! | attributes of a resource that are looked at | 10,000 |

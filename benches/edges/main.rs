@@ -45,18 +45,20 @@ fn main() {
 struct Alone {
     settings: edges::Settings,
     store: Store,
+    work: edges::Work,
     n_edges: u64,
 }
 
 impl Alone {
     fn new(settings: edges::Settings) -> Self {
         let store = Store::new(settings.max_items, [1, 2, 3, 4]);
-        Self { settings, store, n_edges: 0 }
+        Self { settings, store, work: edges::Work::default(), n_edges: 0 }
     }
 
     fn take(&mut self, batch: &Batch, now: Duration) {
         let at_ms = i64::try_from(now.as_millis()).expect("within range");
-        while edges::expire(self, at_ms) {}
+        while edges::expire(self, at_ms, usize::MAX) > 0 {}
+        self.work = edges::Work::default();
         let id = |range: &Range| edges::origin(self, range.slice(&batch.origin_text));
         let origins: Vec<u32> = batch.origins.iter().map(id).collect();
         for sides in batch.sides.chunks(edges::WARM) {
@@ -89,8 +91,8 @@ impl Book for Alone {
 
     fn end(&mut self, _: End) {}
 
-    fn may_send_away(&self) -> bool {
-        true
+    fn work(&mut self) -> &mut edges::Work {
+        &mut self.work
     }
 
     fn links_dropped(&mut self) {}

@@ -250,6 +250,34 @@ pub(crate) const ALL: &[Case] = &[
         quiet: Duration::from_secs(3600),
         request: || calls_of(OTHERS),
     },
+    Case {
+        name: "calls_of_earlier_answers_an_edge_each",
+        form: Form::Protobuf,
+        set: &[],
+        before: || {
+            waiting(SIDES_MAX, |i| (service(&format!("s{}", i % 170)), called(i + OTHERS, i)))
+        },
+        quiet: Duration::ZERO,
+        request: || sides_of(|i| (service(&format!("c{}", i / 170)), calling(i, b""))),
+    },
+    Case {
+        name: "calls_where_many_answers_wait",
+        form: Form::Protobuf,
+        set: &[],
+        before: || waiting(1_000_000, |i| (service("s"), called(i + OTHERS, i / 64))),
+        quiet: Duration::ZERO,
+        request: || calls_of(0),
+    },
+    Case {
+        name: "calls_where_many_answers_wait_each_counted",
+        form: Form::Protobuf,
+        set: &[EVERY_PAIR],
+        before: || {
+            waiting(1_000_000, |i| (service(&format!("s{}", i % 170)), called(i + OTHERS, i / 64)))
+        },
+        quiet: Duration::ZERO,
+        request: || sides_of(|i| (service(&format!("c{}", i / 170)), calling(i, b""))),
+    },
     // What inflates to the 64 MiB that a body may have.
     gzip("gzip_empty_attributes", || one(&[0x4a, 0].repeat(INFLATED_MAX / 2 - 32))),
     gzip("gzip_empty_attributes_of_the_resource", || {
@@ -418,14 +446,19 @@ fn calls_of(first: usize) -> Vec<u8> {
 
 /// As many requests as fill a small store.
 fn filled(both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<Vec<u8>> {
+    waiting(50_000, both)
+}
+
+/// So many spans, a thousand a request.
+fn waiting(n: usize, both: impl Fn(usize) -> (Vec<u8>, Vec<u8>)) -> Vec<Vec<u8>> {
     let one = |(resource, span): (Vec<u8>, Vec<u8>)| around(&resource, &field(2, &span));
     let request = |first| (first..first + 1000).flat_map(|i| one(both(i))).collect();
-    (0..50_000).step_by(1000).map(request).collect()
+    (0..n).step_by(1000).map(request).collect()
 }
 
 /// What one request may have.
 const SPANS_MAX: usize = 50_000;
-const SIDES_MAX: usize = 20_000;
+const SIDES_MAX: usize = 12_288;
 
 fn named(i: usize, len: usize) -> Vec<u8> {
     field(5, format!("{i:0len$}").as_bytes())

@@ -24,7 +24,6 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    #[inline(never)]
     /// With everything that comes before the case's request.
     pub(crate) fn new(case: &Case) -> Self {
         let set = SETTINGS.iter().chain(case.set).map(|text| (*text).to_owned()).collect();
@@ -45,11 +44,7 @@ impl Pipeline {
     pub(crate) fn take(&mut self, body: &[u8]) -> Result<u64, StageError> {
         match self.form {
             Form::Protobuf => self.take_wire(body),
-            Form::Gzip => {
-                let mut inflated = Vec::new();
-                MultiGzDecoder::new(body).read_to_end(&mut inflated).expect("whole gzip");
-                self.take_wire(&inflated)
-            }
+            Form::Gzip => self.take_wire(&inflated(body)),
             Form::Json => {
                 let wire = json_to_wire(body).expect("well-formed JSON");
                 self.take_wire(&wire)
@@ -62,4 +57,10 @@ impl Pipeline {
         self.tenant.apply(batch, self.now);
         Ok(batch.tallies.received)
     }
+}
+
+pub(crate) fn inflated(body: &[u8]) -> Vec<u8> {
+    let mut inflated = Vec::new();
+    MultiGzDecoder::new(body).read_to_end(&mut inflated).expect("whole gzip");
+    inflated
 }

@@ -768,6 +768,7 @@ fn every_key_of_the_service_graph_has_its_place() {
         count_every_pair: true,
         virtual_caller: String::new(),
         virtual_server: false,
+        budget: edges::Budget::default(),
     };
     assert_eq!(config.ledger.edges, expected);
     let expected = EdgeSeries {

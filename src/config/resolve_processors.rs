@@ -121,6 +121,7 @@ pub(super) fn edges(node: &Node, problems: &mut Problems) -> edges::Settings {
         0
     });
     edges::Settings {
+        budget: edges::Budget::default(),
         wait: node.at("wait").duration(),
         max_items: node.at("max_items").count(),
         remember_completed: node.at("remember_completed").boolean(),

@@ -1,7 +1,5 @@
 //! What became of sides and edges, counted in plain integers and published by others.
 
-use crate::batch::{Class, EdgeSide};
-
 /// What kind of edge: label value `connection_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Connection {
@@ -86,11 +84,6 @@ impl Counts {
 
     pub(crate) fn end(&mut self, end: End) {
         self.ended[end as usize] += 1;
-    }
-
-    /// A side that came was not let in: one that a filter left out has no end.
-    pub(crate) fn turn_away(&mut self, side: &EdgeSide) {
-        self.ended[End::Evicted as usize] += u64::from(side.class != Class::Filtered);
     }
 
     /// Edges.

@@ -8,13 +8,13 @@ use super::store::{Entry, Phase, WARM};
 use crate::batch::EdgeSide;
 
 /// Entries that end before what they complete is counted.
-pub const EXPIRED_TOGETHER: usize = 1_000;
+const TOGETHER: usize = 1_000;
 
-/// Ends everything whose time is over, but not more than some at once; answers whether there is more.
-pub fn expire(book: &mut impl Book, at_ms: i64) -> bool {
+/// Ends what is over first, at most `n_max` entries and some at once; answers how many there were.
+pub fn expire(book: &mut impl Book, at_ms: i64, n_max: usize) -> usize {
     let wait_ms = i64::try_from(book.settings().wait.as_millis()).unwrap_or(i64::MAX);
     let is_over = |entry: &Entry| entry.at_ms.saturating_add(wait_ms) <= at_ms;
-    let over = book.store().first_while(EXPIRED_TOGETHER, is_over);
+    let over = book.store().first_while(n_max.min(TOGETHER), is_over);
     // Those that stay go to the end of the queue in the order of their times.
     let mut stay = Vec::new();
     for slots in over.chunks(WARM) {
@@ -28,7 +28,7 @@ pub fn expire(book: &mut impl Book, at_ms: i64) -> bool {
     }
     stay.sort_by_key(|(at_ms, _)| *at_ms);
     stay.into_iter().for_each(|(_, change)| book.change(change));
-    over.len() == EXPIRED_TOGETHER
+    over.len()
 }
 
 /// The time of one entry is over: what becomes of it, if it stays, and the time that it has then.
@@ -64,7 +64,7 @@ fn expire_one(
 /// The end of everything, some at once as in [`expire`]: roots have been called by somebody, what else
 /// waits has waited in vain.
 pub fn close(book: &mut impl Book) -> bool {
-    let over = book.store().first_while(EXPIRED_TOGETHER, |_| true);
+    let over = book.store().first_while(TOGETHER, |_| true);
     for &slot in &over {
         let entry = *book.store().entry(slot);
         if entry.is_pending() {
@@ -73,25 +73,32 @@ pub fn close(book: &mut impl Book) -> bool {
         }
         book.change(Change::Leave { slot });
     }
-    over.len() == EXPIRED_TOGETHER
+    over.len() == TOGETHER
 }
 
-/// The store is full: somebody gives way. A side that would become a virtual edge becomes one.
-pub fn make_room(book: &mut impl Book) {
+/// The store is full: somebody gives way. A side that would become a virtual edge becomes one; false, and
+/// nothing has changed, where that would be one too many for the current batch.
+pub fn make_room(book: &mut impl Book) -> bool {
     let (slot, of_service) =
         book.store().next_to_yield().expect("a full store has an oldest entry");
     let entry = *book.store().entry(slot);
+    let edge = if entry.is_pending() { virtual_edge(book, &entry.side) } else { None };
+    let max = book.settings().budget.virtual_edges;
+    if edge.is_some() && book.work().virtual_edges >= max {
+        return false;
+    }
     if entry.is_pending() {
-        let edge = virtual_edge(book, &entry.side);
         end_alone(book, edge, End::Evicted);
     }
     book.change(if of_service { Change::Yield { slot } } else { Change::Leave { slot } });
+    true
 }
 
 /// A side ends alone: as a virtual edge, if it makes one.
 pub(super) fn end_alone(book: &mut impl Book, edge: Option<Edge>, otherwise: End) {
     match edge {
         Some(edge) => {
+            book.work().virtual_edges += 1;
             book.complete(&edge);
             book.end(End::Virtual);
         }

@@ -11,9 +11,9 @@ mod store;
 
 pub use change::Change;
 pub use counts::{Connection, Counts, End};
-pub use ends::{EXPIRED_TOGETHER, close, expire, make_room};
+pub use ends::{close, expire, make_room};
 pub use pairing::{Book, Edge, arrive, origin};
-pub use settings::Settings;
+pub use settings::{Budget, Settings, Work};
 #[cfg(test)]
 pub(crate) use store::Sizes as StoreSizes;
 pub use store::{CHUNK_BYTES, Phase, Store, WARM};

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use super::change::Change;
 use super::counts::{Connection, End};
 use super::ends::{end_alone, make_room, virtual_edge};
-use super::settings::Settings;
+use super::settings::{Settings, Work};
 use super::store::{Entry, Phase, Store};
 use crate::batch::{Class, EdgeSide, Labels, Link, Origin, Role, push_label};
 
 /// Sides and links of one key that are kept at the same time: what bounds the search for copies. Each
 /// that comes looks at all of them, under the tenant's lock.
-const SAME_KEY_MAX: usize = 100;
+const SAME_KEY_MAX: usize = 64;
 /// Receiving sides whose links wait for one sender. One that is there is found before: when it came, it
 /// took all links that waited.
 const LINKED_MAX: usize = 32;
@@ -26,10 +26,10 @@ pub trait Book {
     fn complete(&mut self, edge: &Edge);
     /// A side has met its end.
     fn end(&mut self, end: End);
-    /// Some of a side's links are not followed: too many wait where they lead.
+    /// Some of a side's links are not followed: too many wait where they lead, or there is no room.
     fn links_dropped(&mut self);
-    /// Whether others may still be sent away for one that comes. Where not, it is the one that gives way.
-    fn may_send_away(&self) -> bool;
+    /// What the current batch has done so far.
+    fn work(&mut self) -> &mut Work;
 }
 
 /// A complete edge. A side that is missing is named by the other one.
@@ -192,6 +192,9 @@ impl<B: Book> Arrival<'_, B> {
         let keeps = sends || self.book.settings().count_every_pair;
         let mut n_pairs = 0;
         for &slot in &met.called {
+            if n_pairs > 0 && !self.may_end_another() {
+                break;
+            }
             if n_pairs == 0 || keeps {
                 let server = self.book.store().entry(slot).side;
                 self.complete(self.side, server);
@@ -202,6 +205,9 @@ impl<B: Book> Arrival<'_, B> {
             }
         }
         for &slot in met.links.iter().filter(|_| sends) {
+            if n_pairs > 0 && !self.may_end_another() {
+                break;
+            }
             let link = *self.book.store().entry(slot);
             if let Some(receiver) = self.book.store().receiver_of(&link) {
                 let server = self.book.store().entry(receiver).side;
@@ -376,6 +382,14 @@ impl<B: Book> Arrival<'_, B> {
         }
     }
 
+    /// Of those that the side meets besides the first.
+    fn may_end_another(&mut self) -> bool {
+        let max = self.book.settings().budget.others;
+        let others = &mut self.book.work().others;
+        *others += 1;
+        *others <= max
+    }
+
     fn leave(&mut self, slot: u32, end: End) {
         if self.book.store().entry(slot).is_pending() {
             self.book.end(end);
@@ -388,18 +402,15 @@ impl<B: Book> Arrival<'_, B> {
     }
 
     /// Makes room first; where `max_items` was lowered the store shrinks by one with each that comes.
-    /// Answers the slot, if there is room for it.
+    /// Answers the slot; none where the batch may send nobody away any more, and the side has its end.
     fn enter(&mut self, phase: Phase, receiver: u32, side: EdgeSide) -> Option<u32> {
-        if self.book.store().is_full() && !self.book.may_send_away() {
-            if phase == Phase::Waits {
-                let edge = virtual_edge(self.book, &side);
-                end_alone(self.book, edge, End::Evicted);
-            }
-            return None;
-        }
         for _ in 0..2 {
-            if self.book.store().is_full() {
-                make_room(self.book);
+            if self.book.store().is_full() && !make_room(self.book) {
+                if phase == Phase::Waits {
+                    let edge = virtual_edge(self.book, &side);
+                    end_alone(self.book, edge, End::Evicted);
+                }
+                return None;
             }
         }
         let slot = self.book.store().next_slot();

@@ -22,6 +22,7 @@ pub(super) struct Gate {
     probation: Probation,
     /// Label sets that replace others, while they are looked for.
     text: Vec<u8>,
+    /// Overflow sets, while they are looked for.
     overflow: Vec<u8>,
 }
 
@@ -38,7 +39,8 @@ impl Gate {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        if self.probation.is_held() { PROBATION_BYTES } else { 0 }
+        let probation = if self.probation.is_held() { PROBATION_BYTES } else { 0 };
+        probation + self.text.capacity() + self.overflow.capacity()
     }
 }
 
@@ -124,6 +126,9 @@ impl World {
             // An edge is let in with all its tables.
             return Ok(());
         }
+        if table.is_edge() && self.new_edges_left == 0 {
+            return Err(Limited::Probation);
+        }
         let stands = standing(self.state.census(), self.state.limits(), &who);
         let rank = match stands {
             Ok(Standing::Guaranteed) => Rank::Guaranteed,
@@ -149,6 +154,7 @@ impl World {
         if !self.try_charge(&who, rank) {
             return Err(Limited::Memory);
         }
+        self.new_edges_left -= usize::from(table.is_edge());
         Ok(())
     }
 
@@ -204,7 +210,7 @@ impl World {
         self.birth(table, set, true, log)
     }
 
-    fn birth(
+    pub(super) fn birth(
         &mut self,
         table: Table,
         labels: Labels<'_>,

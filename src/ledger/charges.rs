@@ -141,8 +141,9 @@ impl World {
         }
     }
 
-    /// Before an origin comes: sides give way until the pool has room for its text. Answers whether
-    /// any did.
+    /// Before an origin comes: sides give way until the pool has room for its text. Where the batch may send
+    /// no more of them away the store takes in no more either, and the text, a batch's at most, is held until
+    /// the next sweep. Answers whether any have gone.
     pub(super) fn make_room_for_origin(
         &mut self,
         bytes: &[u8],
@@ -151,23 +152,28 @@ impl World {
     ) -> bool {
         let mut gave_way = false;
         self.settle_sides();
-        while !self.has_room_for_origin(bytes) && self.may_force() {
+        while !self.has_room_for_origin(bytes) {
             let n_items = self.state.edges().len();
-            for _ in 0..n_items.min(n_items / 16 + 16) {
-                if self.may_force() {
-                    edges::make_room(&mut self.desk(log));
-                }
+            let mut n_left = n_items.min(n_items / 16 + 16);
+            let max = self.settings.edges.budget.others;
+            while n_left > 0 && self.work.others < max && edges::make_room(&mut self.desk(log)) {
+                self.work.others += 1;
+                n_left -= 1;
             }
             self.add_edge_rows(at_ms, log);
             self.fold(&Effect::Edge(edges::Change::Sweep), log);
             self.edge_rows.forget();
             self.settle();
             gave_way = true;
+            if n_left > 0 && !self.has_room_for_origin(bytes) {
+                self.state.set_max_items(self.state.edges().len());
+                break;
+            }
         }
         gave_way
     }
 
-    pub(super) fn has_room_for_origin(&self, bytes: &[u8]) -> bool {
+    fn has_room_for_origin(&self, bytes: &[u8]) -> bool {
         let store = self.state.edges();
         store.origin_bytes() <= ORIGIN_BYTES_MIN
             || store.is_empty()

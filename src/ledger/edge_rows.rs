@@ -45,10 +45,10 @@ struct Known {
 /// Edges that are known at the same time.
 const KNOWN_MAX: usize = 10_000;
 
-/// Labels of an edge for which room is made at once.
-const LABELS_USUAL: usize = 8;
 /// Bytes of their label sets.
 const TEXT_MAX: usize = 4 << 20;
+/// Labels of an edge for which room is made at once.
+const LABELS_USUAL: usize = 8;
 
 // Labels, and values of the label `virtual_node`.
 const CLIENT: &str = "client";
@@ -98,6 +98,11 @@ impl EdgeRows {
     /// The slot of a row's label set, if it is known.
     pub(super) fn slot(&self, row: usize, table: Table) -> Option<u32> {
         self.known[self.of_rows[row]].slots[table as usize]
+    }
+
+    /// Whether another row of the edge has one.
+    pub(super) fn has_slot(&self, row: usize) -> bool {
+        self.known[self.of_rows[row]].slots.iter().any(Option::is_some)
     }
 
     pub(super) fn learn(&mut self, row: usize, table: Table, slot: u32) {

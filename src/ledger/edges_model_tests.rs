@@ -60,6 +60,16 @@ impl Run {
             count_every_pair: random.percent(30),
             virtual_caller: random.one_of(&["user", "user", ""]).to_owned(),
             virtual_server: random.percent(80),
+            budget: if small {
+                edges::Budget {
+                    expired: random.one_of(&[0, 1, 5]),
+                    virtual_edges: random.one_of(&[0, 1, 3, 4096]),
+                    others: random.one_of(&[0, 1, 10, 10_000]),
+                    ..edges::Budget::default()
+                }
+            } else {
+                edges::Budget::default()
+            },
         };
         let modelled =
             !small && (punctual || edges.hold_virtual == 0) && (remember_completed || !links);

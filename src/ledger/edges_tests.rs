@@ -628,13 +628,13 @@ fn the_last_tick_finds_what_has_ended_like_any_other() {
 }
 
 #[test]
-fn answers_beyond_the_100_that_wait_for_one_call_are_surplus() {
+fn answers_beyond_the_64_that_wait_for_one_call_are_surplus() {
     let mut graph = Graph::new(|settings| settings.edges.count_every_pair = true);
-    let answers: Vec<Half> = (10..112).map(|n| server("cart", (1, n, 1))).collect();
+    let answers: Vec<Half> = (10..76).map(|n| server("cart", (1, n, 1))).collect();
     graph.tell(&answers);
     assert_eq!(graph.tenant.counts().edges.ended(End::Surplus), 2);
     graph.tell(&[client("shop", (1, 1))]);
-    assert_eq!(graph.requests(), totals(&[("shop>cart:", 100.0)]));
+    assert_eq!(graph.requests(), totals(&[("shop>cart:", 64.0)]));
 }
 
 #[test]

@@ -6,13 +6,7 @@ use super::effects::Effect;
 use super::state::State;
 use super::tenant::World;
 use crate::batch::{Batch, Class, Discarded, EdgeSide, Processor, Repaired, Repairs, Tallies};
-use crate::edges::{self, Book, Change, Edge, End};
-
-/// Sides that wait and end as virtual edges with one batch, because their time is over or the store is
-/// full; of the last thousand whose time is over some more. Each costs some 2 microseconds.
-const FORCED_MAX: u64 = 4096;
-/// Thousands of sides whose time is over that a batch looks after, besides as many as it brings.
-const EXPIRED_ROUNDS: usize = 5;
+use crate::edges::{self, Book, Change, Edge, End, Work};
 
 impl World {
     /// A batch brings sides, and before that some others end whose time is over: what is left is for the
@@ -23,12 +17,15 @@ impl World {
         at_ms: i64,
         log: &mut impl FnMut(&Effect<'_>),
     ) {
-        self.forced_end = self.edge_counts.ended(End::Virtual) + FORCED_MAX;
-        for _ in 0..EXPIRED_ROUNDS + batch.sides.len() / edges::EXPIRED_TOGETHER {
-            if !self.may_force() || !self.expire_some_edges(at_ms, log) {
-                break;
-            }
+        let budget = self.settings.edges.budget;
+        self.work = Work::default();
+        let mut n_left = budget.expired + batch.sides.len();
+        while n_left > 0 {
+            let n_max = n_left.min(budget.virtual_edges - self.work.virtual_edges);
+            let n_over = self.expire_some_edges(at_ms, n_max, log);
+            n_left = if n_over > 0 { n_left - n_over } else { 0 };
         }
+        self.work = Work::default();
         self.arrive(batch, at_ms, log);
     }
 
@@ -47,16 +44,11 @@ impl World {
             let n_links = links.iter().take_while(|link| link.side == i).count();
             let (own_links, rest) = links.split_at(n_links);
             links = rest;
-            let is_known = origins[place].is_some();
-            if !is_known && self.make_room_for_origin(text, at_ms, log) {
+            self.make_room_for_side();
+            if origins[place].is_none() && self.make_room_for_origin(text, at_ms, log) {
                 // Ids may have changed their owners.
                 origins.fill(None);
             }
-            if !is_known && !self.has_room_for_origin(text) {
-                self.edge_counts.turn_away(side);
-                continue;
-            }
-            self.make_room_for_side();
             let mut desk = self.desk(log);
             if (i as usize).is_multiple_of(edges::WARM) {
                 desk.state.edges().warm(&batch.sides[i as usize..]);
@@ -71,15 +63,22 @@ impl World {
         self.tallies.discard(Processor::ServiceGraphs, Discarded::Duplicate, n_copies);
     }
 
+    /// Whatever a batch may have left.
     pub(super) fn expire_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
-        while self.expire_some_edges(at_ms, log) {}
+        self.new_edges_left = usize::MAX;
+        while self.expire_some_edges(at_ms, usize::MAX, log) > 0 {}
     }
 
-    /// Answers whether there is more.
-    fn expire_some_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) -> bool {
-        let is_more = edges::expire(&mut self.desk(log), at_ms);
+    /// Answers how many there were.
+    fn expire_some_edges(
+        &mut self,
+        at_ms: i64,
+        n_max: usize,
+        log: &mut impl FnMut(&Effect<'_>),
+    ) -> usize {
+        let n_over = edges::expire(&mut self.desk(log), at_ms, n_max);
         self.edge_rows_done(at_ms, log);
-        is_more
+        n_over
     }
 
     pub(super) fn close_edges(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
@@ -96,17 +95,12 @@ impl World {
             rows: &mut self.edge_rows,
             counts: &mut self.edge_counts,
             tallies: &mut self.tallies,
-            forced_end: self.forced_end,
+            work: &mut self.work,
             log,
         }
     }
 
-    /// Whether the current batch may still make edges of sides that wait.
-    pub(super) fn may_force(&self) -> bool {
-        self.edge_counts.ended(End::Virtual) < self.forced_end
-    }
-
-    pub(super) fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
+    fn edge_rows_done(&mut self, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         self.add_edge_rows(at_ms, log);
         if self.state.edges().has_many_unused() {
             self.fold(&Effect::Edge(Change::Sweep), log);
@@ -143,6 +137,12 @@ impl World {
             self.edge_rows.learn(i, row.table, slot);
             return found;
         }
+        if self.edge_rows.has_slot(i) {
+            // An edge is let in with all its tables.
+            let slot = self.birth(row.table, batch.labels(row), false, log);
+            self.edge_rows.learn(i, row.table, slot);
+            return Some(slot);
+        }
         let before = self.edge_rows.limited(i);
         let refused = before.filter(|placed| placed.is_refused).and_then(|placed| placed.limited);
         let set = (row.table, batch.labels(row));
@@ -166,7 +166,7 @@ pub(super) struct Desk<'w, L> {
     rows: &'w mut EdgeRows,
     counts: &'w mut edges::Counts,
     tallies: &'w mut Tallies,
-    forced_end: u64,
+    work: &'w mut Work,
     log: &'w mut L,
 }
 
@@ -193,8 +193,8 @@ impl<L: FnMut(&Effect<'_>)> Book for Desk<'_, L> {
         self.counts.end(end);
     }
 
-    fn may_send_away(&self) -> bool {
-        self.counts.ended(End::Virtual) < self.forced_end
+    fn work(&mut self) -> &mut Work {
+        self.work
     }
 
     fn links_dropped(&mut self) {

@@ -46,8 +46,10 @@ pub(super) struct World {
     pub(super) tick_bytes: VecDeque<usize>,
     pub(super) edge_rows: EdgeRows,
     pub(super) edge_counts: edges::Counts,
-    /// Sides that may have ended as virtual edges when the current batch has forced its share.
-    pub(super) forced_end: u64,
+    /// Of the current batch; no part of the state.
+    pub(super) work: edges::Work,
+    /// Edges that the current batch, or the tick, may still let in.
+    pub(super) new_edges_left: usize,
     pub(super) series: SeriesCounts,
     /// Since the last tick.
     events: Vec<Event>,
@@ -183,7 +185,8 @@ impl World {
             tick_bytes: VecDeque::new(),
             edge_rows: EdgeRows::new(settings.edge_series, caller, bounds),
             edge_counts: edges::Counts::default(),
-            forced_end: 0,
+            work: edges::Work::default(),
+            new_edges_left: 0,
             series: SeriesCounts::default(),
             events: Vec::new(),
             taken: Vec::new(),
@@ -220,6 +223,7 @@ impl World {
     /// `log` sees every effect, in order.
     pub(super) fn apply(&mut self, batch: &Batch, at_ms: i64, log: &mut impl FnMut(&Effect<'_>)) {
         self.life.last_batch_ms = at_ms;
+        self.new_edges_left = self.settings.edges.budget.new_edges;
         // A tick may be ahead of the clock; what comes after it has not been collected with it.
         let at_ms = at_ms.max(self.state.last_tick_ms());
         for row in &batch.rows {
@@ -276,9 +280,10 @@ impl World {
             | Effect::Edge(_)
             | Effect::Resize { .. } => {}
         }
+        let grows = matches!(effect, Effect::Birth { table, .. } if self.chunk_ahead(*table) > 0);
         self.state.fold(effect);
         log(effect);
-        if matches!(effect, Effect::Birth { .. }) {
+        if grows {
             self.settle();
         }
     }

@@ -170,7 +170,11 @@ impl From<StageError> for TakeError {
     fn from(e: StageError) -> Self {
         match e {
             StageError::Malformed(_) => Self::Undecodable(e),
-            e => Self::TooLarge(e),
+            StageError::TooManySpans
+            | StageError::TooManySides
+            | StageError::TooManyLabelSets
+            | StageError::TooMuchText { .. }
+            | StageError::TooMuchOriginText => Self::TooLarge(e),
         }
     }
 }

@@ -66,8 +66,9 @@ pub(super) fn push_piece(raw_key: &mut Vec<u8>, piece: &[u8]) {
     raw_key.extend_from_slice(piece);
 }
 
-/// A value that is there; the first of its kind is read, and refused if it is malformed.
-pub(super) fn push_value(raw_key: &mut Vec<u8>, value: &Value<'_>) {
+/// A value that is there. It is read, and refused if it is malformed, for the first span of its kind and
+/// where the label set or the origin says it.
+pub(super) fn push_raw_value(raw_key: &mut Vec<u8>, value: &Value<'_>) {
     let (raw, in_pieces) = value.raw();
     raw_key.push(1 + u8::from(in_pieces));
     push_piece(raw_key, raw);

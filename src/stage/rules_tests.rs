@@ -783,7 +783,7 @@ fn a_request_of_more_than_fifty_thousand_resources_is_refused_even_without_spans
 }
 
 #[test]
-fn a_request_of_more_than_twenty_thousand_edge_sides_is_refused() {
+fn a_request_of_more_than_twelve_thousand_edge_sides_is_refused() {
     let mut settings = settings();
     settings.processors.service_graphs = true;
     let service = [text("service.name", "s")];
@@ -791,13 +791,13 @@ fn a_request_of_more_than_twenty_thousand_edge_sides_is_refused() {
         let internal = Span { name: "s".to_owned(), ..Span::default() };
         request(&service, &[vec![call(1); n_sides], vec![internal; n - n_sides]].concat())
     };
-    let most = of(20_000, 50_000);
-    assert_eq!(try_stage(&settings, &most).map(|b| b.sides.len()), Ok(20_000));
-    let more = of(20_001, 20_001);
+    let most = of(12_288, 50_000);
+    assert_eq!(try_stage(&settings, &most).map(|b| b.sides.len()), Ok(12_288));
+    let more = of(12_289, 12_289);
     assert_eq!(try_stage(&settings, &more), Err(StageError::TooManySides));
     // Without the service graph they are spans as others.
     settings.processors.service_graphs = false;
-    assert_eq!(try_stage(&settings, &more).map(|b| b.tallies.received), Ok(20_001));
+    assert_eq!(try_stage(&settings, &more).map(|b| b.tallies.received), Ok(12_289));
 }
 
 /// A resource, and rows.

@@ -8,7 +8,7 @@ use super::labels::{Pieces, push_repaired, repaired};
 use super::names::{STATUS_ERROR, role_of};
 use super::plan::max_bytes;
 use super::policies::Attributes;
-use super::raw_keys::push_value;
+use super::raw_keys::push_raw_value;
 use super::stager::{ORIGIN_TEXT_MAX, Place, SIDES_MAX, StageError, Walk};
 use crate::batch::{Batch, Class, EdgeSide, Link, Origin, Range, Repaired, Repairs, Role};
 use crate::otlp::{AnyValue, DecodeError, Span, Value, each_link};
@@ -144,7 +144,7 @@ impl<'a> Walk<'_, 'a> {
         for &key in &graph.origin_keys {
             if let Some(value) = &self.values[key] {
                 raw_key.extend_from_slice(&key.to_le_bytes());
-                push_value(raw_key, value);
+                push_raw_value(raw_key, value);
             }
         }
         let hash = self.stager.raw_origins.hash(&self.stager.raw_key);
