@@ -17,7 +17,7 @@ use spanmill::stage::{
 
 const CORPUS: &str = "tests/corpus/py-shop-grpc.otlp.binpb.gz";
 /// Some thousands of spans; eight times as many are still taken in one request.
-const REQUEST_BYTES: usize = 2 << 20;
+const REQUEST_BYTES: usize = 1 << 20;
 const NOW: Duration = Duration::from_secs(1_795_000_000);
 /// More than a request has scratch buffers of its own.
 const ALLOCATIONS_PER_REQUEST_MAX: u64 = 4;

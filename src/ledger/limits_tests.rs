@@ -550,3 +550,33 @@ fn where_memory_is_short_sides_that_may_send_nobody_away_become_edges_at_once() 
     let ended = [End::Virtual, End::Evicted].map(|end| counts.edges.ended(end));
     assert_eq!(ended, [50_000 - counts.sides_pending as u64, 0]);
 }
+
+/// Sides that share an origin leave no room for text when they go: a batch sends few of them away for it.
+#[test]
+fn a_batch_that_finds_no_room_for_text_does_not_empty_the_store() {
+    let budget = edges::Budget { others: 50, ..edges::Budget::default() };
+    let edges = edges::Settings { budget, ..edges::Settings::default() };
+    let watched = Watched::with_edges(Limits::none(), 3 << 20, edges);
+    let mut shared = sides(0, 1, 1);
+    let one = shared.sides[0];
+    let of_one = |n: u64| EdgeSide { meets_at: (1 << 40 | n).to_be_bytes(), ..one };
+    shared.sides = (0..4000).map(of_one).collect();
+    shared.tallies.received = 4000;
+    watched.tenant.apply(&shared, START);
+    watched.tenant.apply(&sides(10_000, 100, 2000), START);
+    let before = watched.tenant.counts().sides_pending;
+    watched.tenant.apply(&sides(20_000, 1000, 2000), START);
+    let after = watched.tenant.counts().sides_pending;
+    // Nor does it let all of its own in.
+    assert!(before > 4000 && after + 50 >= before && after <= before + 100, "{before}, {after}");
+}
+
+#[test]
+fn what_tables_grow_by_is_charged_while_a_batch_grows_them() {
+    let pool = 4 << 20;
+    let mut watched = Watched::new(Limits::none(), pool);
+    let all: Vec<Spans> = (0..12_000).map(|n| (1, n, 1, 0, 2)).collect();
+    watched.send(&all);
+    let used = watched.memory.pool.used();
+    assert!(used > pool / 2 && used <= pool, "{used} bytes of {pool}");
+}

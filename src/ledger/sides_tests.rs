@@ -97,6 +97,19 @@ fn a_side_that_gives_way_and_makes_no_edge_is_evicted() {
 }
 
 #[test]
+fn those_that_make_no_edge_give_way_whatever_the_batch_has_done() {
+    let mut settings = Settings::default();
+    settings.edges.max_items = usize::try_from(WAITING).expect("few");
+    let tenant = tenant(settings);
+    tenant.apply(&calls(0..VIRTUAL, "old"), START);
+    tenant.apply(&calls(VIRTUAL..WAITING, ""), START);
+    tenant.apply(&calls(WAITING..2 * WAITING, "new"), START);
+    let expected = [VIRTUAL, WAITING - VIRTUAL];
+    assert_eq!(ended(&tenant, [End::Virtual, End::Evicted]), expected);
+    assert_eq!([requests_of(&tenant, "old"), requests_of(&tenant, "new")], [VIRTUAL, 0]);
+}
+
+#[test]
 fn a_batch_ends_some_whose_time_is_over_and_the_tick_all() {
     // The store stays full: it remembers those that have become edges. More give way to those that come.
     for (n, of_old, of_new) in [(1, VIRTUAL + 1, 0), (9000, 2 * VIRTUAL, 9000 - VIRTUAL)] {
